@@ -1,0 +1,1 @@
+"""The vocabulary that every other package shares. Imports nothing of the project."""

@@ -1,0 +1,232 @@
+"""Every error that a user can meet, as one tree.
+
+    AlaasError
+    ├── InvalidRequest            the caller can mend it
+    │   ├── MalformedJSON             400 malformed_json
+    │   ├── ValidationFailed          422 validation
+    │   ├── EmptyInput                422 empty_input
+    │   ├── UnknownStrategy           404 unknown_strategy
+    │   ├── NotFound                  404 not_found
+    │   ├── UnsupportedMediaType      415 unsupported_media_type
+    │   └── ItemFailed                422 item_failed       on_item_error=fail
+    ├── AllItemsFailed                422 or 502 all_items_failed
+    ├── ModelOutputInvalid            500 model_output_invalid
+    ├── Unavailable               the caller can try again
+    │   ├── NotReady                  503 not_ready
+    │   ├── NoReplica                 503 no_replica
+    │   └── ConnectionFailed          503 connection_failed  raised by the client
+    ├── DeadlineExceeded              504 deadline
+    ├── Internal                      500 internal
+    └── SetupError                the operator can mend it; the process ends
+        ├── ConfigError               config
+        ├── ModelUnavailable          model_unavailable
+        ├── PortInUse                 port_in_use
+        └── MissingExtra              missing_extra
+
+`code` is stable and means the same over HTTP, gRPC, WebSocket and in Python: the
+client raises the class whose code the server sent. Standard library only, because
+the thin client imports this module.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+
+@dataclass(frozen=True, slots=True)
+class FieldError:
+    """One invalid field of a request.
+
+    Attributes:
+        pointer: JSON pointer of the field, such as ``/parameters/budget``.
+        message: What was got and what is allowed.
+    """
+
+    pointer: str
+    message: str
+
+
+class AlaasError(Exception):
+    """Base of every error of this project.
+
+    Args:
+        detail: One sentence: what was wrong, the value got, what is allowed.
+        errors: The fields at fault, where there are any.
+    """
+
+    code: ClassVar[str] = "internal"
+    status: ClassVar[int] = 500
+    title: ClassVar[str] = "Internal error"
+    retryable: ClassVar[bool] = False
+
+    def __init__(self, detail: str, *, errors: Sequence[FieldError] = ()) -> None:
+        super().__init__(detail)
+        self.detail = detail
+        self.errors = tuple(errors)
+
+    def problem(self) -> dict[str, Any]:
+        """The error as an RFC 9457 problem document, without its ``instance``."""
+        return {
+            "type": f"urn:alaas:problem:{self.code}",
+            "title": self.title,
+            "status": self.status,
+            "detail": self.detail,
+            "code": self.code,
+            "retryable": self.retryable,
+            "errors": [{"pointer": e.pointer, "message": e.message} for e in self.errors],
+        }
+
+
+class InvalidRequest(AlaasError):
+    """The request cannot be served as it stands."""
+
+    code, status, title = "invalid_request", 400, "Invalid request"
+
+
+class MalformedJSON(InvalidRequest):
+    """The body is not JSON."""
+
+    code, status, title = "malformed_json", 400, "Malformed JSON"
+
+
+class ValidationFailed(InvalidRequest):
+    """A field has a value that is not allowed; ``errors`` names it."""
+
+    code, status, title = "validation", 422, "Validation failed"
+
+
+class EmptyInput(InvalidRequest):
+    """The pool has no items."""
+
+    code, status, title = "empty_input", 422, "Empty pool"
+
+
+class UnknownStrategy(InvalidRequest):
+    """No strategy has that name or alias."""
+
+    code, status, title = "unknown_strategy", 404, "Unknown strategy"
+
+
+class NotFound(InvalidRequest):
+    """There is nothing at that address."""
+
+    code, status, title = "not_found", 404, "Not found"
+
+
+class UnsupportedMediaType(InvalidRequest):
+    """The body is not ``application/json``."""
+
+    code, status, title = "unsupported_media_type", 415, "Unsupported media type"
+
+
+class ItemFailed(InvalidRequest):
+    """An item failed, and the query asked for ``on_item_error: fail``."""
+
+    code, status, title = "item_failed", 422, "An item failed"
+
+
+class AllItemsFailed(AlaasError):
+    """No item of the pool could be fetched, decoded and predicted."""
+
+    code, status, title = "all_items_failed", 422, "All items failed"
+
+
+class ModelOutputInvalid(AlaasError):
+    """The model returned values that no strategy can rank, such as NaN."""
+
+    code, status, title = "model_output_invalid", 500, "Invalid model output"
+
+
+class Unavailable(AlaasError):
+    """The service cannot answer now; the same request may succeed later."""
+
+    code, status, title, retryable = "unavailable", 503, "Unavailable", True
+
+
+class NotReady(Unavailable):
+    """The service is starting or stopping."""
+
+    code, title = "not_ready", "Not ready"
+
+
+class NoReplica(Unavailable):
+    """A stage has no living replica."""
+
+    code, title = "no_replica", "No replica"
+
+
+class ConnectionFailed(Unavailable):
+    """The client could not reach the server, or lost it."""
+
+    code, title = "connection_failed", "Connection failed"
+
+
+class DeadlineExceeded(AlaasError):
+    """The query did not finish within its ``timeout_s``."""
+
+    code, status, title, retryable = "deadline", 504, "Deadline exceeded", True
+
+
+class Internal(AlaasError):
+    """A defect of ours. The log has the cause under the request's id."""
+
+
+class SetupError(AlaasError):
+    """The process cannot start as it is configured."""
+
+    code, title = "setup", "Cannot start"
+
+
+class ConfigError(SetupError):
+    """The configuration has an unknown key, a wrong type or a wrong value."""
+
+    code = "config"
+
+
+class ModelUnavailable(SetupError):
+    """The model or its weights cannot be loaded."""
+
+    code = "model_unavailable"
+
+
+class PortInUse(SetupError):
+    """Another process listens on a port that the configuration names."""
+
+    code = "port_in_use"
+
+
+class MissingExtra(SetupError, ImportError):
+    """A part of the project is used whose dependencies are not installed."""
+
+    code = "missing_extra"
+
+
+def _tree(root: type[AlaasError]) -> Iterator[type[AlaasError]]:
+    yield root
+    for child in root.__subclasses__():
+        yield from _tree(child)
+
+
+def from_problem(problem: Mapping[str, Any]) -> AlaasError:
+    """The exception that a problem document stands for.
+
+    Args:
+        problem: A document as `AlaasError.problem` writes it. An unknown code gives
+            the nearest class by status, so that an old client understands a newer server.
+
+    Example:
+        >>> from_problem({"code": "empty_input", "detail": "the pool is empty"})
+        EmptyInput('the pool is empty')
+    """
+    by_code = {error.code: error for error in _tree(AlaasError)}
+    status = int(problem.get("status") or 500)
+    fallback = InvalidRequest if 400 <= status < 500 else Unavailable if status == 503 else Internal
+    kind = by_code.get(str(problem.get("code")), fallback)
+    errors = [
+        FieldError(str(e.get("pointer", "")), str(e.get("message", "")))
+        for e in problem.get("errors") or ()
+    ]
+    detail = str(problem.get("detail") or problem.get("title") or f"HTTP status {status}")
+    return kind(detail, errors=errors)

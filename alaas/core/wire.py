@@ -1,0 +1,396 @@
+"""What travels between a client and the service, and how it is written as JSON.
+
+`QueryParameters` are validated by `alaas.config.parameters`, on the server: a client
+sends a plain mapping. Standard library only, because the thin client imports this module.
+
+The JSON shape of an answer::
+
+    {"header": {...}, "parameters": {...}, "routes": [],
+     "data": [{"id", "uri" | "text" | "blob", "rank", "score"}, ...],   best first
+     "failures": [{"id", "uri" | "text", "stage", "code", "message"}, ...],
+     "timings": {"total_s", "stages": {name: {"busy_s", "items"}}},
+     "receipt": {"strategy", "params", "seed", "budget", "model", "version", "pool_size"},
+     "warnings": [{"code", "message"}, ...]}
+
+`header`, `parameters`, `routes` and the first keys of `data` are what clients of the
+Jina gateway of earlier ALaaS releases read.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Any, Literal
+
+from alaas.core.errors import FieldError, ValidationFailed
+
+Stage = Literal["fetch", "preprocess", "infer", "score"]
+STAGES: tuple[Stage, ...] = ("fetch", "preprocess", "infer", "score")
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One item of a pool: exactly one of `uri`, `text` and `blob` is set.
+
+    Attributes:
+        id: Unique in its pool.
+        uri: An address or a path that the fetch stage can read.
+        text: The item itself, when it is text.
+        blob: The bytes of an encoded image.
+    """
+
+    id: str
+    uri: str | None = None
+    text: str | None = None
+    blob: bytes | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """The item as a document of a request, a blob in base64."""
+        if self.blob is not None:
+            return {"id": self.id, "blob": base64.b64encode(self.blob).decode("ascii")}
+        if self.text is not None:
+            return {"id": self.id, "text": self.text}
+        return {"id": self.id, "uri": self.uri}
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """One item that could not be ranked.
+
+    Attributes:
+        id: The item's id.
+        stage: The stage that gave up on it.
+        code: A stable reason, such as ``upstream_not_found`` or ``undecodable``.
+        message: One sentence for a person.
+        uri: The item's address, if it has one.
+    """
+
+    id: str
+    stage: Stage
+    code: str
+    message: str
+    uri: str | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """The failure as it stands in an answer."""
+        shown = {
+            "id": self.id, "stage": self.stage, "code": self.code, "message": self.message,
+        }  # fmt: skip
+        return shown if self.uri is None else {**shown, "uri": self.uri}
+
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any]) -> Failure:
+        """Read what `to_json` wrote."""
+        return cls(
+            id=document["id"],
+            stage=document["stage"],
+            code=document["code"],
+            message=document["message"],
+            uri=document.get("uri"),
+        )
+
+
+def item_from_json(document: Any, row: int) -> Item | Failure:
+    """Read one document of a request.
+
+    Args:
+        document: A mapping with one of ``uri``, ``text`` and ``blob`` (base64) and
+            perhaps an ``id``; or a string, which is a URI. Other keys are ignored.
+        row: Position in the pool. It is the id of a document that has none.
+
+    Returns:
+        The item, or a failure where its blob is not base64: that is the fault of one
+        item, and the rest of the pool can still be ranked.
+
+    Raises:
+        ValidationFailed: The document is of no such form.
+    """
+    if isinstance(document, str):
+        return Item(id=str(row), uri=document)
+    if not isinstance(document, Mapping):
+        raise _invalid(row, "", f"must be an object or a string, got {type(document).__name__}")
+    given = document.get("id")
+    if given is not None and not isinstance(given, str | int):
+        raise _invalid(row, "/id", f"must be a string, got {type(given).__name__}")
+    # Documents of older clients carry every key, the unused ones empty.
+    content = {key: document[key] for key in ("uri", "text", "blob") if document.get(key)}
+    if len(content) != 1:
+        named = " and ".join(content) or "none of them"
+        raise _invalid(row, "", f"must have exactly one of uri, text and blob; it has {named}")
+    ((kind, value),) = content.items()
+    if not isinstance(value, str):
+        raise _invalid(row, f"/{kind}", f"must be a string, got {type(value).__name__}")
+    name = str(row) if given in (None, "") else str(given)
+    if kind == "uri":
+        return Item(id=name, uri=value)
+    if kind == "text":
+        return Item(id=name, text=value)
+    try:
+        return Item(id=name, blob=base64.b64decode(value, validate=True))
+    except (binascii.Error, ValueError):
+        return Failure(name, "fetch", "invalid_blob", "the blob is not valid base64")
+
+
+def _invalid(row: int, suffix: str, message: str) -> ValidationFailed:
+    pointer = f"/data/{row}{suffix}"
+    return ValidationFailed(f"{pointer}: {message}", errors=[FieldError(pointer, message)])
+
+
+def in_parts(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
+    """Cut a pool into lists of at most `size` items.
+
+    Example:
+        >>> [len(part) for part in in_parts([Item("a", uri="x")] * 5, 2)]
+        [2, 2, 1]
+    """
+    iterator = iter(items)
+    while part := list(islice(iterator, size)):
+        yield part
+
+
+@dataclass(frozen=True, slots=True)
+class Pick:
+    """One chosen item.
+
+    Attributes:
+        id: The item's id.
+        rank: 0 for the most wanted.
+        score: The strategy's score, higher = more wanted; for a strategy that picks a
+            set, the score that the item had when it was picked.
+        uri: The item's address, if it came as one.
+        text: The item's text, if it came as text.
+        blob: The item's bytes; only in the answer to an HTTP request that sent them.
+    """
+
+    id: str
+    rank: int
+    score: float
+    uri: str | None = None
+    text: str | None = None
+    blob: bytes | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """The pick as a document of an answer."""
+        content = Item(self.id, self.uri, self.text, self.blob).to_json()
+        if content.get("uri", "") is None:
+            del content["uri"]
+        return {**content, "rank": self.rank, "score": self.score}
+
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any]) -> Pick:
+        """Read what `to_json` wrote."""
+        blob = document.get("blob")
+        return cls(
+            id=document["id"],
+            rank=int(document["rank"]),
+            score=float(document["score"]),
+            uri=document.get("uri"),
+            text=document.get("text"),
+            blob=None if blob is None else base64.b64decode(blob),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class StageTiming:
+    """What one stage did for one query.
+
+    Attributes:
+        busy_s: Seconds of work, summed over micro-batches and replicas.
+        items: Items that came out of the stage.
+    """
+
+    busy_s: float = 0.0
+    items: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Timings:
+    """Where the time of a query went.
+
+    Attributes:
+        total_s: Wall-clock seconds from the first item to the answer. Stages overlap, so
+            this is less than the sum of their `busy_s`.
+        stages: Stage name to its timing.
+    """
+
+    total_s: float = 0.0
+    stages: Mapping[str, StageTiming] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """The timings as they stand in an answer."""
+        return {
+            "total_s": self.total_s,
+            "stages": {
+                name: {"busy_s": stage.busy_s, "items": stage.items}
+                for name, stage in self.stages.items()
+            },
+        }
+
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any]) -> Timings:
+        """Read what `to_json` wrote."""
+        stages = document.get("stages") or {}
+        return cls(
+            total_s=float(document.get("total_s", 0.0)),
+            stages={
+                name: StageTiming(float(stage["busy_s"]), int(stage["items"]))
+                for name, stage in stages.items()
+            },
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """What a selection was made with; posted back as parameters, it makes it again.
+
+    Attributes:
+        strategy: Name of the strategy.
+        params: Its hyper-parameters, defaults filled in.
+        seed: Seed of its random generator.
+        budget: Items asked for.
+        model: Digest of the model that ran, or an empty string where none did.
+        version: Version of this library.
+        pool_size: Items that were ranked: the pool less its failures.
+    """
+
+    strategy: str
+    params: Mapping[str, Any]
+    seed: int
+    budget: int
+    model: str
+    version: str
+    pool_size: int
+
+    def to_json(self) -> dict[str, Any]:
+        """The receipt as it stands in an answer."""
+        return {
+            "strategy": self.strategy,
+            "params": dict(self.params),
+            "seed": self.seed,
+            "budget": self.budget,
+            "model": self.model,
+            "version": self.version,
+            "pool_size": self.pool_size,
+        }
+
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any]) -> Receipt:
+        """Read what `to_json` wrote."""
+        return cls(
+            strategy=document["strategy"],
+            params=dict(document["params"]),
+            seed=int(document["seed"]),
+            budget=int(document["budget"]),
+            model=document["model"],
+            version=document["version"],
+            pool_size=int(document["pool_size"]),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Warn:
+    """Something that the caller should know of an answer that is otherwise good.
+
+    Attributes:
+        code: A stable reason, such as ``budget_exceeds_pool``.
+        message: One sentence for a person.
+    """
+
+    code: str
+    message: str
+
+    def to_json(self) -> dict[str, str]:
+        """The warning as it stands in an answer."""
+        return {"code": self.code, "message": self.message}
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a query has come.
+
+    Attributes:
+        done: Items that went through all stages.
+        failed: Items that failed.
+        received: Items that have arrived so far.
+        total: Items of the whole pool, once all have arrived.
+    """
+
+    done: int
+    failed: int
+    received: int
+    total: int | None = None
+
+    def to_json(self) -> dict[str, int | None]:
+        """The progress as it stands in an event."""
+        return {
+            "done": self.done, "failed": self.failed,
+            "received": self.received, "total": self.total,
+        }  # fmt: skip
+
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any]) -> Progress:
+        """Read what `to_json` wrote."""
+        return cls(
+            done=int(document["done"]),
+            failed=int(document["failed"]),
+            received=int(document["received"]),
+            total=document.get("total"),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class QueryResponse:
+    """The answer to a query.
+
+    Attributes:
+        picks: The chosen items, best first.
+        failures: The items that could not be ranked, in pool order.
+        timings: Where the time went.
+        receipt: What the selection was made with.
+        warnings: What the caller should know of it.
+        request_id: The id under which the service logged the query.
+    """
+
+    picks: Sequence[Pick]
+    failures: Sequence[Failure]
+    timings: Timings
+    receipt: Receipt
+    warnings: Sequence[Warn] = ()
+    request_id: str = ""
+
+    def to_json(self, parameters: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """The whole answer.
+
+        Args:
+            parameters: The request's parameters, which the answer repeats.
+        """
+        return {
+            "header": {
+                "requestId": self.request_id,
+                "status": {"code": "SUCCESS", "description": "", "exception": None},
+                "execEndpoint": "/query",
+                "targetExecutor": "",
+            },
+            "parameters": dict(parameters or {}),
+            "routes": [],
+            "data": [pick.to_json() for pick in self.picks],
+            "failures": [failure.to_json() for failure in self.failures],
+            "timings": self.timings.to_json(),
+            "receipt": self.receipt.to_json(),
+            "warnings": [warning.to_json() for warning in self.warnings],
+        }
+
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any]) -> QueryResponse:
+        """Read what `to_json` wrote."""
+        return cls(
+            picks=tuple(Pick.from_json(pick) for pick in document["data"]),
+            failures=tuple(Failure.from_json(failure) for failure in document["failures"]),
+            timings=Timings.from_json(document["timings"]),
+            receipt=Receipt.from_json(document["receipt"]),
+            warnings=tuple(Warn(w["code"], w["message"]) for w in document["warnings"]),
+            request_id=document["header"]["requestId"],
+        )

@@ -1,0 +1,198 @@
+from google.protobuf import struct_pb2 as _struct_pb2
+from google.protobuf.internal import containers as _containers
+from google.protobuf import descriptor as _descriptor
+from google.protobuf import message as _message
+from typing import ClassVar as _ClassVar, Iterable as _Iterable, Mapping as _Mapping, Optional as _Optional, Union as _Union
+
+DESCRIPTOR: _descriptor.FileDescriptor
+
+class Item(_message.Message):
+    __slots__ = ("id", "uri", "text", "blob")
+    ID_FIELD_NUMBER: _ClassVar[int]
+    URI_FIELD_NUMBER: _ClassVar[int]
+    TEXT_FIELD_NUMBER: _ClassVar[int]
+    BLOB_FIELD_NUMBER: _ClassVar[int]
+    id: str
+    uri: str
+    text: str
+    blob: bytes
+    def __init__(self, id: _Optional[str] = ..., uri: _Optional[str] = ..., text: _Optional[str] = ..., blob: _Optional[bytes] = ...) -> None: ...
+
+class Parameters(_message.Message):
+    __slots__ = ("budget", "strategy", "params", "seed", "n_drop", "on_item_error", "timeout_s", "model")
+    BUDGET_FIELD_NUMBER: _ClassVar[int]
+    STRATEGY_FIELD_NUMBER: _ClassVar[int]
+    PARAMS_FIELD_NUMBER: _ClassVar[int]
+    SEED_FIELD_NUMBER: _ClassVar[int]
+    N_DROP_FIELD_NUMBER: _ClassVar[int]
+    ON_ITEM_ERROR_FIELD_NUMBER: _ClassVar[int]
+    TIMEOUT_S_FIELD_NUMBER: _ClassVar[int]
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    budget: float
+    strategy: str
+    params: _struct_pb2.Struct
+    seed: int
+    n_drop: int
+    on_item_error: str
+    timeout_s: float
+    model: str
+    def __init__(self, budget: _Optional[float] = ..., strategy: _Optional[str] = ..., params: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., seed: _Optional[int] = ..., n_drop: _Optional[int] = ..., on_item_error: _Optional[str] = ..., timeout_s: _Optional[float] = ..., model: _Optional[str] = ...) -> None: ...
+
+class QueryRequest(_message.Message):
+    __slots__ = ("parameters", "items")
+    PARAMETERS_FIELD_NUMBER: _ClassVar[int]
+    ITEMS_FIELD_NUMBER: _ClassVar[int]
+    parameters: Parameters
+    items: _containers.RepeatedCompositeFieldContainer[Item]
+    def __init__(self, parameters: _Optional[_Union[Parameters, _Mapping]] = ..., items: _Optional[_Iterable[_Union[Item, _Mapping]]] = ...) -> None: ...
+
+class QueryPart(_message.Message):
+    __slots__ = ("parameters", "items")
+    PARAMETERS_FIELD_NUMBER: _ClassVar[int]
+    ITEMS_FIELD_NUMBER: _ClassVar[int]
+    parameters: Parameters
+    items: _containers.RepeatedCompositeFieldContainer[Item]
+    def __init__(self, parameters: _Optional[_Union[Parameters, _Mapping]] = ..., items: _Optional[_Iterable[_Union[Item, _Mapping]]] = ...) -> None: ...
+
+class Pick(_message.Message):
+    __slots__ = ("id", "rank", "score", "uri", "text")
+    ID_FIELD_NUMBER: _ClassVar[int]
+    RANK_FIELD_NUMBER: _ClassVar[int]
+    SCORE_FIELD_NUMBER: _ClassVar[int]
+    URI_FIELD_NUMBER: _ClassVar[int]
+    TEXT_FIELD_NUMBER: _ClassVar[int]
+    id: str
+    rank: int
+    score: float
+    uri: str
+    text: str
+    def __init__(self, id: _Optional[str] = ..., rank: _Optional[int] = ..., score: _Optional[float] = ..., uri: _Optional[str] = ..., text: _Optional[str] = ...) -> None: ...
+
+class Failure(_message.Message):
+    __slots__ = ("id", "stage", "code", "message", "uri")
+    ID_FIELD_NUMBER: _ClassVar[int]
+    STAGE_FIELD_NUMBER: _ClassVar[int]
+    CODE_FIELD_NUMBER: _ClassVar[int]
+    MESSAGE_FIELD_NUMBER: _ClassVar[int]
+    URI_FIELD_NUMBER: _ClassVar[int]
+    id: str
+    stage: str
+    code: str
+    message: str
+    uri: str
+    def __init__(self, id: _Optional[str] = ..., stage: _Optional[str] = ..., code: _Optional[str] = ..., message: _Optional[str] = ..., uri: _Optional[str] = ...) -> None: ...
+
+class StageTiming(_message.Message):
+    __slots__ = ("busy_s", "items")
+    BUSY_S_FIELD_NUMBER: _ClassVar[int]
+    ITEMS_FIELD_NUMBER: _ClassVar[int]
+    busy_s: float
+    items: int
+    def __init__(self, busy_s: _Optional[float] = ..., items: _Optional[int] = ...) -> None: ...
+
+class Timings(_message.Message):
+    __slots__ = ("total_s", "stages")
+    class StagesEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: StageTiming
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[_Union[StageTiming, _Mapping]] = ...) -> None: ...
+    TOTAL_S_FIELD_NUMBER: _ClassVar[int]
+    STAGES_FIELD_NUMBER: _ClassVar[int]
+    total_s: float
+    stages: _containers.MessageMap[str, StageTiming]
+    def __init__(self, total_s: _Optional[float] = ..., stages: _Optional[_Mapping[str, StageTiming]] = ...) -> None: ...
+
+class Receipt(_message.Message):
+    __slots__ = ("strategy", "params", "seed", "budget", "model", "version", "pool_size")
+    STRATEGY_FIELD_NUMBER: _ClassVar[int]
+    PARAMS_FIELD_NUMBER: _ClassVar[int]
+    SEED_FIELD_NUMBER: _ClassVar[int]
+    BUDGET_FIELD_NUMBER: _ClassVar[int]
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    POOL_SIZE_FIELD_NUMBER: _ClassVar[int]
+    strategy: str
+    params: _struct_pb2.Struct
+    seed: int
+    budget: int
+    model: str
+    version: str
+    pool_size: int
+    def __init__(self, strategy: _Optional[str] = ..., params: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., seed: _Optional[int] = ..., budget: _Optional[int] = ..., model: _Optional[str] = ..., version: _Optional[str] = ..., pool_size: _Optional[int] = ...) -> None: ...
+
+class Warning(_message.Message):
+    __slots__ = ("code", "message")
+    CODE_FIELD_NUMBER: _ClassVar[int]
+    MESSAGE_FIELD_NUMBER: _ClassVar[int]
+    code: str
+    message: str
+    def __init__(self, code: _Optional[str] = ..., message: _Optional[str] = ...) -> None: ...
+
+class QueryResponse(_message.Message):
+    __slots__ = ("picks", "failures", "timings", "receipt", "warnings", "request_id")
+    PICKS_FIELD_NUMBER: _ClassVar[int]
+    FAILURES_FIELD_NUMBER: _ClassVar[int]
+    TIMINGS_FIELD_NUMBER: _ClassVar[int]
+    RECEIPT_FIELD_NUMBER: _ClassVar[int]
+    WARNINGS_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    picks: _containers.RepeatedCompositeFieldContainer[Pick]
+    failures: _containers.RepeatedCompositeFieldContainer[Failure]
+    timings: Timings
+    receipt: Receipt
+    warnings: _containers.RepeatedCompositeFieldContainer[Warning]
+    request_id: str
+    def __init__(self, picks: _Optional[_Iterable[_Union[Pick, _Mapping]]] = ..., failures: _Optional[_Iterable[_Union[Failure, _Mapping]]] = ..., timings: _Optional[_Union[Timings, _Mapping]] = ..., receipt: _Optional[_Union[Receipt, _Mapping]] = ..., warnings: _Optional[_Iterable[_Union[Warning, _Mapping]]] = ..., request_id: _Optional[str] = ...) -> None: ...
+
+class Progress(_message.Message):
+    __slots__ = ("done", "failed", "received", "total")
+    DONE_FIELD_NUMBER: _ClassVar[int]
+    FAILED_FIELD_NUMBER: _ClassVar[int]
+    RECEIVED_FIELD_NUMBER: _ClassVar[int]
+    TOTAL_FIELD_NUMBER: _ClassVar[int]
+    done: int
+    failed: int
+    received: int
+    total: int
+    def __init__(self, done: _Optional[int] = ..., failed: _Optional[int] = ..., received: _Optional[int] = ..., total: _Optional[int] = ...) -> None: ...
+
+class QueryEvent(_message.Message):
+    __slots__ = ("progress", "response")
+    PROGRESS_FIELD_NUMBER: _ClassVar[int]
+    RESPONSE_FIELD_NUMBER: _ClassVar[int]
+    progress: Progress
+    response: QueryResponse
+    def __init__(self, progress: _Optional[_Union[Progress, _Mapping]] = ..., response: _Optional[_Union[QueryResponse, _Mapping]] = ...) -> None: ...
+
+class StrategiesRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class Strategy(_message.Message):
+    __slots__ = ("name", "aliases", "family", "needs", "cost", "paper", "params", "summary")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    ALIASES_FIELD_NUMBER: _ClassVar[int]
+    FAMILY_FIELD_NUMBER: _ClassVar[int]
+    NEEDS_FIELD_NUMBER: _ClassVar[int]
+    COST_FIELD_NUMBER: _ClassVar[int]
+    PAPER_FIELD_NUMBER: _ClassVar[int]
+    PARAMS_FIELD_NUMBER: _ClassVar[int]
+    SUMMARY_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    aliases: _containers.RepeatedScalarFieldContainer[str]
+    family: str
+    needs: _containers.RepeatedScalarFieldContainer[str]
+    cost: str
+    paper: str
+    params: _struct_pb2.Struct
+    summary: str
+    def __init__(self, name: _Optional[str] = ..., aliases: _Optional[_Iterable[str]] = ..., family: _Optional[str] = ..., needs: _Optional[_Iterable[str]] = ..., cost: _Optional[str] = ..., paper: _Optional[str] = ..., params: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., summary: _Optional[str] = ...) -> None: ...
+
+class StrategiesResponse(_message.Message):
+    __slots__ = ("strategies",)
+    STRATEGIES_FIELD_NUMBER: _ClassVar[int]
+    strategies: _containers.RepeatedCompositeFieldContainer[Strategy]
+    def __init__(self, strategies: _Optional[_Iterable[_Union[Strategy, _Mapping]]] = ...) -> None: ...

@@ -1,0 +1,176 @@
+"""Messages of the gRPC contract to and from the dataclasses of `alaas.core.wire`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from google.protobuf.json_format import MessageToDict
+from google.protobuf.struct_pb2 import Struct
+
+from alaas.core.wire import (
+    Failure,
+    Item,
+    Pick,
+    Progress,
+    QueryResponse,
+    Receipt,
+    StageTiming,
+    Timings,
+    Warn,
+)
+from alaas.proto.alaas.v1 import active_learning_pb2 as pb
+
+
+def item_to_message(item: Item) -> pb.Item:
+    """Write one item of a pool."""
+    if item.blob is not None:
+        return pb.Item(id=item.id, blob=item.blob)
+    if item.text is not None:
+        return pb.Item(id=item.id, text=item.text)
+    return pb.Item(id=item.id, uri=item.uri)
+
+
+def item_from_message(message: pb.Item, row: int) -> Item:
+    """Read one item of a pool; `row` is the id of one that has none.
+
+    A message without content gives an item without content, which the caller refuses.
+    """
+    kind = message.WhichOneof("content")
+    content = {} if kind is None else {kind: getattr(message, kind)}
+    return Item(id=message.id or str(row), **content)
+
+
+def parameters_to_message(parameters: Mapping[str, Any]) -> pb.Parameters:
+    """Write the parameters of a query; a value of None is left out.
+
+    Raises:
+        TypeError: A value has a type that its field cannot hold.
+        ValueError: A key is not a parameter.
+    """
+    given = {key: value for key, value in parameters.items() if value is not None}
+    params = given.pop("params", None)
+    message = pb.Parameters(**given)
+    if params:
+        message.params.CopyFrom(struct(params))
+    return message
+
+
+def parameters_from_message(message: pb.Parameters) -> dict[str, Any]:
+    """Read the parameters of a query, as a JSON request would carry them."""
+    given = {field.name: value for field, value in message.ListFields() if field.name != "params"}
+    if message.HasField("params"):
+        given["params"] = mapping(message.params)
+    return given
+
+
+def struct(values: Mapping[str, Any]) -> Struct:
+    """Write a JSON object."""
+    message = Struct()
+    message.update(dict(values))
+    return message
+
+
+def mapping(message: Struct) -> dict[str, Any]:
+    """Read a JSON object; a whole number comes back as an int, as it does from JSON."""
+    return {key: _whole(value) for key, value in MessageToDict(message).items()}
+
+
+def _whole(value: Any) -> Any:
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    if isinstance(value, list):
+        return [_whole(one) for one in value]
+    if isinstance(value, dict):
+        return {key: _whole(one) for key, one in value.items()}
+    return value
+
+
+def response_to_message(response: QueryResponse) -> pb.QueryResponse:
+    """Write an answer. Bytes that the caller sent are not sent back."""
+    receipt = response.receipt
+    return pb.QueryResponse(
+        picks=[
+            pb.Pick(id=p.id, rank=p.rank, score=p.score, uri=p.uri, text=p.text)
+            for p in response.picks
+        ],
+        failures=[
+            pb.Failure(id=f.id, stage=f.stage, code=f.code, message=f.message, uri=f.uri)
+            for f in response.failures
+        ],
+        timings=pb.Timings(
+            total_s=response.timings.total_s,
+            stages={
+                name: pb.StageTiming(busy_s=stage.busy_s, items=stage.items)
+                for name, stage in response.timings.stages.items()
+            },
+        ),
+        receipt=pb.Receipt(
+            strategy=receipt.strategy,
+            params=struct(receipt.params),
+            seed=receipt.seed,
+            budget=receipt.budget,
+            model=receipt.model,
+            version=receipt.version,
+            pool_size=receipt.pool_size,
+        ),
+        warnings=[pb.Warning(code=w.code, message=w.message) for w in response.warnings],
+        request_id=response.request_id,
+    )
+
+
+def response_from_message(message: pb.QueryResponse) -> QueryResponse:
+    """Read an answer."""
+    receipt = message.receipt
+    return QueryResponse(
+        picks=tuple(
+            Pick(p.id, p.rank, p.score, uri=_chosen(p, "uri"), text=_chosen(p, "text"))
+            for p in message.picks
+        ),
+        failures=tuple(
+            Failure(f.id, f.stage, f.code, f.message, uri=f.uri if f.HasField("uri") else None)
+            for f in message.failures
+        ),
+        timings=Timings(
+            total_s=message.timings.total_s,
+            stages={
+                name: StageTiming(stage.busy_s, stage.items)
+                for name, stage in message.timings.stages.items()
+            },
+        ),
+        receipt=Receipt(
+            strategy=receipt.strategy,
+            params=mapping(receipt.params),
+            seed=receipt.seed,
+            budget=receipt.budget,
+            model=receipt.model,
+            version=receipt.version,
+            pool_size=receipt.pool_size,
+        ),
+        warnings=tuple(Warn(w.code, w.message) for w in message.warnings),
+        request_id=message.request_id,
+    )
+
+
+def _chosen(message: pb.Pick, name: str) -> str | None:
+    return getattr(message, name) if message.WhichOneof("content") == name else None
+
+
+def progress_to_message(progress: Progress) -> pb.Progress:
+    """Write how far a query has come."""
+    return pb.Progress(
+        done=progress.done,
+        failed=progress.failed,
+        received=progress.received,
+        total=progress.total,
+    )
+
+
+def progress_from_message(message: pb.Progress) -> Progress:
+    """Read how far a query has come."""
+    return Progress(
+        done=message.done,
+        failed=message.failed,
+        received=message.received,
+        total=message.total if message.HasField("total") else None,
+    )
