@@ -1,0 +1,44 @@
+"""Every knob of the service and every parameter of a query.
+
+`load` reads the `Settings` of a process, `parse_parameters` the `QueryParameters` of a
+request; `describe` and `json_schema` say what there is to set.
+"""
+
+from alaas.config.listeners import Listener
+from alaas.config.load import Loaded, load
+from alaas.config.parameters import QueryParameters
+from alaas.config.parameters import parse as parse_parameters
+from alaas.config.preprocessing import Preprocessing
+from alaas.config.schema import Knob, describe, json_schema
+from alaas.config.tree import (
+    ActiveLearningSettings,
+    FetchSettings,
+    LimitsSettings,
+    LogSettings,
+    ModelSettings,
+    Settings,
+    StrategySettings,
+    TLSSettings,
+    WorkerSettings,
+)
+
+__all__ = [
+    "ActiveLearningSettings",
+    "FetchSettings",
+    "Knob",
+    "LimitsSettings",
+    "Listener",
+    "Loaded",
+    "LogSettings",
+    "ModelSettings",
+    "Preprocessing",
+    "QueryParameters",
+    "Settings",
+    "StrategySettings",
+    "TLSSettings",
+    "WorkerSettings",
+    "describe",
+    "json_schema",
+    "load",
+    "parse_parameters",
+]

@@ -57,7 +57,7 @@ class AlaasError(Exception):
     """
 
     code: ClassVar[str] = "internal"
-    status: ClassVar[int] = 500
+    status: int = 500
     title: ClassVar[str] = "Internal error"
     retryable: ClassVar[bool] = False
 
@@ -128,9 +128,21 @@ class ItemFailed(InvalidRequest):
 
 
 class AllItemsFailed(AlaasError):
-    """No item of the pool could be fetched, decoded and predicted."""
+    """No item of the pool could be fetched, decoded and predicted.
+
+    Args:
+        detail: What happened to the first of them.
+        upstream: Whether the servers that hold the items are to blame, and not the caller.
+    """
 
     code, status, title = "all_items_failed", 422, "All items failed"
+
+    def __init__(
+        self, detail: str, *, errors: Sequence[FieldError] = (), upstream: bool = False
+    ) -> None:
+        super().__init__(detail, errors=errors)
+        if upstream:
+            self.status = 502
 
 
 class ModelOutputInvalid(AlaasError):

@@ -19,6 +19,27 @@ from alaas.core.wire import Failure, Item
 
 
 @dataclass(frozen=True, slots=True)
+class Plan:
+    """What every stage must know of the query that a micro-batch belongs to.
+
+    Attributes:
+        query: Id of the query.
+        strategy: Name of the strategy.
+        params: Its hyper-parameters, defaults filled in.
+        seed: Seed of its random generator.
+        budget: Items asked for.
+        needs: Views that the strategy reads; empty where it needs no model.
+    """
+
+    query: str
+    strategy: str
+    params: Mapping[str, Any]
+    seed: int
+    budget: int
+    needs: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Raw:
     """One item's content as it was fetched.
 

@@ -1,0 +1,167 @@
+"""gRPC: the pool goes out in parts while progress comes in."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from threading import Lock
+from typing import Any
+
+import grpc
+
+from alaas.client.address import Address
+from alaas.client.answers import lost
+from alaas.client.call import Call
+from alaas.client.parts import cut
+from alaas.client.progress import OnProgress
+from alaas.client.tls import presented_certificate
+from alaas.core.errors import (
+    AlaasError,
+    ConnectionFailed,
+    DeadlineExceeded,
+    Internal,
+    InvalidRequest,
+    NotFound,
+    ValidationFailed,
+    from_problem,
+)
+from alaas.core.wire import Item, QueryResponse
+from alaas.proto import convert
+from alaas.proto.alaas.v1 import active_learning_pb2 as pb
+from alaas.proto.alaas.v1.active_learning_pb2_grpc import ActiveLearningStub
+
+_OPTIONS = (
+    ("grpc.max_receive_message_length", -1),
+    ("grpc.max_send_message_length", -1),
+    # A server that comes back is found within a second; the default waits up to two minutes.
+    ("grpc.max_reconnect_backoff_ms", 1000),
+)
+
+_STATUSES: dict[grpc.StatusCode, type[AlaasError]] = {
+    grpc.StatusCode.UNAVAILABLE: ConnectionFailed,
+    grpc.StatusCode.CANCELLED: ConnectionFailed,
+    grpc.StatusCode.DEADLINE_EXCEEDED: DeadlineExceeded,
+    grpc.StatusCode.UNIMPLEMENTED: NotFound,
+    grpc.StatusCode.INVALID_ARGUMENT: InvalidRequest,
+    grpc.StatusCode.RESOURCE_EXHAUSTED: InvalidRequest,
+}
+
+
+class GrpcTransport:
+    """Asks over gRPC, with TLS or without. One channel, opened by the first call."""
+
+    def __init__(self, address: Address, *, verify: bool | str) -> None:
+        self._address = address
+        self._verify = verify
+        self._lock = Lock()
+        self._channel: grpc.Channel | None = None
+
+    def query(
+        self,
+        parameters: Mapping[str, Any],
+        items: Iterable[Item],
+        *,
+        call: Call,
+        on_progress: OnProgress,
+    ) -> QueryResponse:
+        """Send a pool in parts and wait for the selection."""
+        try:
+            first = pb.QueryPart(parameters=convert.parameters_to_message(parameters))
+        except (TypeError, ValueError) as error:
+            raise ValidationFailed(f"/parameters: {error}") from error
+        stub = self._stub(call)
+        stream = stub.QueryStream(_parts(first, items, call), timeout=call.remaining())
+        call.on_give_up(stream.cancel)
+        response = None
+        try:
+            for event in stream:
+                if event.WhichOneof("event") == "response":
+                    response = convert.response_from_message(event.response)
+                else:
+                    on_progress(convert.progress_from_message(event.progress))
+        except grpc.RpcError as error:
+            raise self._error(error) from error
+        finally:
+            stream.cancel()
+        if response is None:
+            raise lost(self._address, "the stream ended before the answer")
+        return response
+
+    def strategies(self, *, call: Call) -> list[dict[str, Any]]:
+        """The strategies that the server offers."""
+        future = self._stub(call).Strategies.future(
+            pb.StrategiesRequest(), timeout=call.remaining()
+        )
+        call.on_give_up(future.cancel)
+        try:
+            return [_strategy(one) for one in future.result().strategies]
+        except grpc.FutureCancelledError as error:
+            raise lost(self._address, "the call was cancelled") from error
+        except grpc.RpcError as error:
+            raise self._error(error) from error
+
+    def close(self) -> None:
+        """Close the channel; calls under way end."""
+        with self._lock:
+            if self._channel is not None:
+                self._channel.close()
+
+    def _stub(self, call: Call) -> Any:
+        with self._lock:
+            if self._channel is None:
+                self._channel = self._open(call.open_timeout())
+            return ActiveLearningStub(self._channel)  # type: ignore[no-untyped-call]
+
+    def _open(self, timeout: float) -> grpc.Channel:
+        target = self._address.target
+        if not self._address.secure:
+            return grpc.insecure_channel(target, options=_OPTIONS)
+        if self._verify is not False:
+            roots = Path(self._verify).read_bytes() if isinstance(self._verify, str) else None
+            return grpc.secure_channel(
+                target, grpc.ssl_channel_credentials(roots), options=_OPTIONS
+            )
+        # gRPC has no switch for this: what the server presents is taken for its own authority.
+        try:
+            certificate, name = presented_certificate(
+                self._address.host, self._address.port, timeout=timeout
+            )
+        except OSError as error:
+            raise lost(self._address, error) from error
+        options = (*_OPTIONS, ("grpc.ssl_target_name_override", name))
+        return grpc.secure_channel(
+            target, grpc.ssl_channel_credentials(certificate), options=options
+        )
+
+    def _error(self, error: grpc.RpcError) -> AlaasError:
+        for entry in error.trailing_metadata() or ():
+            if entry.key == "alaas-problem-bin":
+                return from_problem(json.loads(entry.value))
+        kind = _STATUSES.get(error.code(), Internal)
+        if kind is ConnectionFailed:
+            return lost(self._address, error.details())
+        return kind(f"{self._address}: {error.details()}")
+
+
+def _parts(first: pb.QueryPart, items: Iterable[Item], call: Call) -> Iterator[pb.QueryPart]:
+    yield first
+    try:
+        for part in cut(items):
+            yield pb.QueryPart(items=[convert.item_to_message(item) for item in part])
+    except Exception as error:  # noqa: BLE001
+        # This runs in a thread of gRPC's; what the caller's pool raises is raised in theirs.
+        call.give_up(error)
+
+
+def _strategy(message: pb.Strategy) -> dict[str, Any]:
+    return {
+        "name": message.name,
+        "aliases": list(message.aliases),
+        "family": message.family,
+        "needs": list(message.needs),
+        "cost": message.cost,
+        "paper": message.paper,
+        "params": convert.mapping(message.params),
+        "summary": message.summary,
+    }

@@ -1,0 +1,139 @@
+"""HTTP: one request with the whole pool, one answer."""
+
+from __future__ import annotations
+
+import json
+import socket
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from contextvars import ContextVar
+from functools import partial
+from typing import Any
+
+import requests
+from requests.adapters import HTTPAdapter
+from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
+
+from alaas.client.address import Address
+from alaas.client.answers import lost, read_response, refusal, unlike_ours
+from alaas.client.call import Call
+from alaas.client.progress import OnProgress
+from alaas.core.wire import Item, QueryResponse
+
+_under_way: ContextVar[Call] = ContextVar("alaas_http_call")
+
+
+class HttpTransport:
+    """Asks over HTTP or HTTPS. Connections are kept alive between calls."""
+
+    def __init__(self, address: Address, *, verify: bool | str) -> None:
+        self._address = address
+        self._verify = verify
+        self._session = requests.Session()
+        for scheme in ("http://", "https://"):
+            self._session.mount(scheme, _Adapter())
+
+    def query(
+        self,
+        parameters: Mapping[str, Any],
+        items: Iterable[Item],
+        *,
+        call: Call,
+        on_progress: OnProgress,
+    ) -> QueryResponse:
+        """Send a pool and wait for the selection; there is no news of it until then."""
+        document = self._exchange("POST", "/query", call=call, body=_body(parameters, items))
+        return read_response(document, self._address)
+
+    def strategies(self, *, call: Call) -> list[dict[str, Any]]:
+        """The strategies that the server offers."""
+        document = self._exchange("GET", "/strategies", call=call)
+        try:
+            return list(document["strategies"])
+        except (KeyError, TypeError) as error:
+            raise unlike_ours(self._address, error) from error
+
+    def close(self) -> None:
+        """Close the connections that were kept alive."""
+        self._session.close()
+
+    def _exchange(self, method: str, path: str, *, call: Call, body: bytes | None = None) -> Any:
+        token = _under_way.set(call)
+        try:
+            answer = self._session.request(
+                method,
+                self._address.url(path),
+                data=body,
+                headers={"Content-Type": "application/json"} if body is not None else None,
+                timeout=(call.open_timeout(), None),
+                # Given by call, since REQUESTS_CA_BUNDLE overrides what a session says.
+                verify=self._verify,
+                allow_redirects=False,
+            )
+        except requests.RequestException as error:
+            raise lost(self._address, _cause(error)) from error
+        finally:
+            _under_way.reset(token)
+            call.on_give_up(None)
+        if answer.status_code != 200:
+            raise refusal(answer.status_code, answer.content, self._address)
+        try:
+            return answer.json()
+        except ValueError as error:
+            raise unlike_ours(self._address, error) from error
+
+
+def _body(parameters: Mapping[str, Any], items: Iterable[Item]) -> bytes:
+    documents = b",".join(json.dumps(item.to_json()).encode() for item in items)
+    return b'{"parameters":%b,"data":[%b]}' % (json.dumps(parameters).encode(), documents)
+
+
+def _cause(error: requests.RequestException) -> str:
+    inner = error.args[0] if error.args else error
+    reason = getattr(inner, "reason", inner)
+    return str(reason).rpartition(">: ")[2]  # less the repr of the connection
+
+
+class _Connection(HTTPConnection):
+    """A connection that the call it serves can break off."""
+
+    def request(self, *args: Any, **kwargs: Any) -> None:
+        if self.sock is None:
+            self.connect()  # type: ignore[no-untyped-call,unused-ignore]
+        # What is left of the time to connect would otherwise be the time to send the body.
+        self.timeout = None
+        self.sock.settimeout(None)
+        _under_way.get().on_give_up(partial(_shut, self.sock))
+        super().request(*args, **kwargs)
+
+
+class _SecureConnection(_Connection, HTTPSConnection):
+    pass
+
+
+class _Pool(HTTPConnectionPool):
+    ConnectionCls = _Connection
+
+
+class _SecurePool(HTTPSConnectionPool):
+    ConnectionCls = _SecureConnection
+
+
+class _Adapter(HTTPAdapter):
+    """Makes connections of the kinds above, with a proxy and without."""
+
+    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
+        super().init_poolmanager(*args, **kwargs)  # type: ignore[no-untyped-call,unused-ignore]
+        self.poolmanager.pool_classes_by_scheme = {"http": _Pool, "https": _SecurePool}
+
+    def proxy_manager_for(self, *args: Any, **kwargs: Any) -> Any:
+        manager: Any = super().proxy_manager_for(*args, **kwargs)  # type: ignore[no-untyped-call,unused-ignore]
+        manager.pool_classes_by_scheme = {"http": _Pool, "https": _SecurePool}
+        return manager
+
+
+def _shut(sock: socket.socket) -> None:
+    with suppress(OSError):  # the server may have closed it
+        # The plain socket's method: the TLS one would pull its session from under the reader.
+        socket.socket.shutdown(sock, socket.SHUT_RDWR)

@@ -1,0 +1,157 @@
+"""WebSocket: the pool goes out in parts while progress comes in."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Coroutine, Iterable, Iterator, Mapping
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from contextlib import closing, contextmanager
+from dataclasses import replace
+from threading import Thread
+from typing import Any, TypeVar, cast
+
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import InvalidStatus, WebSocketException
+
+from alaas.client.address import Address
+from alaas.client.answers import lost, read_response, refusal, unlike_ours
+from alaas.client.call import Call
+from alaas.client.parts import cut
+from alaas.client.progress import OnProgress
+from alaas.client.tls import ssl_context
+from alaas.core.errors import from_problem
+from alaas.core.wire import Item, Progress, QueryResponse
+
+_T = TypeVar("_T")
+
+
+class WebSocketTransport:
+    """Asks over a WebSocket, one connection a query.
+
+    The connection lives on an event loop in a thread of its own: it is read at all times,
+    also while a part waits for the server to take it, so neither side can block the other.
+    """
+
+    def __init__(self, address: Address, *, verify: bool | str) -> None:
+        self._address = address
+        self._verify = verify
+
+    def query(
+        self,
+        parameters: Mapping[str, Any],
+        items: Iterable[Item],
+        *,
+        call: Call,
+        on_progress: OnProgress,
+    ) -> QueryResponse:
+        """Send a pool in parts and wait for the selection."""
+        with _event_loop() as submit:
+            opening = submit(self._open(call.open_timeout()))
+            call.on_give_up(opening.cancel)
+            connection = self._outcome(opening)
+            try:
+                answer = submit(_listen(connection, on_progress))
+                call.on_give_up(answer.cancel)
+                for frame in _frames(parameters, items):
+                    sending = submit(connection.send(frame))
+                    wait(cast("list[Future[Any]]", [sending, answer]), return_when=FIRST_COMPLETED)
+                    if answer.done() or sending.exception() is not None:
+                        break
+                event = self._outcome(answer)
+            finally:
+                submit(_abort(connection)).result()
+        return self._read(event)
+
+    def strategies(self, *, call: Call) -> list[dict[str, Any]]:
+        """The strategies that the server offers, asked for over HTTP."""
+        from alaas.client.http import HttpTransport
+
+        http = HttpTransport(replace(self._address, family="http"), verify=self._verify)
+        with closing(http):
+            return http.strategies(call=call)
+
+    def close(self) -> None:
+        """Nothing: a connection ends with its query."""
+
+    async def _open(self, within_s: float) -> ClientConnection:
+        return await connect(
+            self._address.url("/ws"),
+            ssl=ssl_context(self._verify) if self._address.secure else None,
+            open_timeout=within_s,
+            close_timeout=5,
+            max_size=None,
+            compression=None,
+            # A server that is busy with a part reads no ping until it takes the next one.
+            ping_interval=None,
+        )
+
+    def _outcome(self, future: Future[_T]) -> _T:
+        try:
+            return future.result()
+        except InvalidStatus as error:
+            status, body = error.response.status_code, error.response.body or b""
+            raise refusal(status, bytes(body), self._address) from error
+        except (OSError, WebSocketException) as error:
+            raise lost(self._address, error) from error
+        except (KeyError, TypeError, ValueError) as error:
+            raise unlike_ours(self._address, error) from error
+
+    def _read(self, event: Mapping[str, Any] | None) -> QueryResponse:
+        if event is None:
+            raise lost(self._address, "the server closed it before the answer")
+        if event["type"] == "error":
+            raise from_problem(event.get("problem") or {})
+        return read_response(event, self._address)
+
+
+def _frames(parameters: Mapping[str, Any], items: Iterable[Item]) -> Iterator[str]:
+    yield json.dumps({"type": "query", "parameters": parameters})
+    for part in cut(items):
+        yield json.dumps({"type": "items", "data": [item.to_json() for item in part]})
+    yield json.dumps({"type": "end"})
+
+
+async def _listen(connection: ClientConnection, on_progress: OnProgress) -> dict[str, Any] | None:
+    """Take in events up to the last one; None if the server closed without it."""
+    async for frame in connection:
+        event: dict[str, Any] = json.loads(frame)
+        if event["type"] != "progress":
+            await connection.close()
+            return event
+        on_progress(Progress.from_json(event))
+    return None
+
+
+async def _abort(connection: ClientConnection) -> None:
+    connection.transport.abort()
+
+
+class _Submit:
+    """Starts coroutines on a loop that runs in another thread."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+
+    def __call__(self, work: Coroutine[Any, Any, _T]) -> Future[_T]:
+        return asyncio.run_coroutine_threadsafe(work, self._loop)
+
+
+@contextmanager
+def _event_loop() -> Iterator[_Submit]:
+    """An event loop in a thread of its own, which ends with the context."""
+    started: Future[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = Future()
+
+    async def live() -> None:
+        over = asyncio.Event()
+        started.set_result((asyncio.get_running_loop(), over))
+        await over.wait()
+
+    thread = Thread(target=asyncio.run, args=(live(),), name="alaas-websocket", daemon=True)
+    thread.start()
+    loop, over = started.result()
+    try:
+        yield _Submit(loop)
+    finally:
+        loop.call_soon_threadsafe(over.set)
+        thread.join()

@@ -1,0 +1,305 @@
+"""Every knob of the service, declared once: type, default, unit, range and one line of help."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from ipaddress import IPv4Network, IPv6Network
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeAlias
+
+from pydantic import (
+    BeforeValidator,
+    Field,
+    StrictBool,
+    WithJsonSchema,
+    field_validator,
+    model_validator,
+)
+
+from alaas.config.listeners import Listener, Protocol, encrypted, listeners
+from alaas.config.preprocessing import Preprocessing
+from alaas.config.values import (
+    Count,
+    Device,
+    Folder,
+    Network,
+    OneOrMany,
+    Params,
+    Phrase,
+    Port,
+    Positive,
+    PositiveOrAuto,
+    Seconds,
+    Section,
+    Text,
+    refuse,
+)
+
+_HUBS = ("torchvision", "python")
+_OLD_PROTOCOLS = {"websocket": "ws", "websockets": "wss"}
+
+
+def _modern(protocol: Any) -> Any:
+    return _OLD_PROTOCOLS.get(protocol, protocol) if isinstance(protocol, str) else protocol
+
+
+SpokenProtocol: TypeAlias = Annotated[
+    Protocol,
+    BeforeValidator(_modern, json_schema_input_type=Protocol | Literal["websocket", "websockets"]),
+]
+NoTextModels: TypeAlias = Annotated[None, Phrase("null, for this version has no text models")]
+
+
+class OldKwargs(Section):
+    """Arguments of the model as earlier versions took them."""
+
+    pretrained: StrictBool | None = None
+    """Old key: false means ``weights: none``, true ``weights: default``; `weights` goes first."""
+
+
+class ModelSettings(Section):
+    """The model whose predictions the strategy reads."""
+
+    hub: Annotated[Text, Phrase("torchvision or python")] = "torchvision"
+    """Where the model comes from: torchvision, or python for a function of your own."""
+
+    name: Text = "resnet18"
+    """Name of the model in its hub; for hub python, ``module:factory``."""
+
+    weights: Text = "default"
+    """default, a name of weights, none (random, seeded), or the path of a file."""
+
+    preprocess: Preprocessing | None = None
+    """How a picture is prepared; null takes what the weights ask for, hub python needs it."""
+
+    batch_size: PositiveOrAuto = "auto"
+    """Items that go through the model at once, > 0, or auto."""
+
+    device: Device = "auto"
+    """Where the model runs: auto, cpu, mps, cuda or cuda:N."""
+
+    runtime: Literal["auto", "torch"] = "auto"
+    """What runs the model."""
+
+    precision: Literal["auto", "fp32"] = "auto"
+    """Number format of the model's arithmetic."""
+
+    tokenizer: NoTextModels = None
+    """Tokenizer of a text model; null, since this version has picture models only."""
+
+    task: NoTextModels = None
+    """Task of a text model; null, since this version has picture models only."""
+
+    args: Annotated[tuple[str, ...], OneOrMany()] = ()
+    """Old key, accepted and not used."""
+
+    kwargs: OldKwargs = OldKwargs()
+    """Old keys; of these only `pretrained` is known."""
+
+    model: str | None = None
+    """Old key, accepted and not used."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _pretrained_names_weights(cls, given: Any) -> Any:
+        if not isinstance(given, Mapping) or "weights" in given:
+            return given
+        kwargs = given.get("kwargs")
+        pretrained = kwargs.get("pretrained") if isinstance(kwargs, Mapping) else None
+        if not isinstance(pretrained, bool):
+            return given
+        return {**given, "weights": "default" if pretrained else "none"}
+
+    @field_validator("hub")
+    @classmethod
+    def _known_hub(cls, hub: str) -> str:
+        if hub.partition(":")[0] == "pytorch/vision":
+            return "torchvision"
+        if hub not in _HUBS:
+            raise ValueError(f"must be {' or '.join(_HUBS)} in this version, got {hub!r}")
+        return hub
+
+    @model_validator(mode="after")
+    def _python_is_complete(self) -> ModelSettings:
+        if self.hub != "python":
+            return self
+        module, _, factory = self.name.partition(":")
+        if not (module and factory):
+            raise refuse(
+                "name", f"must be like 'module:factory' with hub python, got {self.name!r}"
+            )
+        if self.preprocess is None:
+            raise refuse("preprocess", "is required with hub python, whose weights carry none")
+        return self
+
+
+class StrategySettings(Section):
+    """How items are chosen."""
+
+    type: Text = "LeastConfidence"
+    """Any name or alias that `alaas strategies` lists."""
+
+    params: Params = Field(default_factory=dict)
+    """Hyper-parameters of the strategy, by name."""
+
+    model: ModelSettings = ModelSettings()
+    """The model whose predictions the strategy reads."""
+
+
+class TLSSettings(Section):
+    """What https, wss and grpcs are encrypted with."""
+
+    certificate: Folder
+    """Path of the certificate chain, in PEM."""
+
+    key: Folder
+    """Path of its private key, in PEM."""
+
+
+class WorkerSettings(Section):
+    """How the service is reached and how it spreads its work."""
+
+    protocol: Annotated[tuple[SpokenProtocol, ...], OneOrMany(), Field(min_length=1)] = ("http",)
+    """What is spoken: http, https, grpc, grpcs, ws, wss, or a list of them."""
+
+    host: Text = "0.0.0.0"  # noqa: S104
+    """Address of the network interface that is listened on; 0.0.0.0 is all of them."""
+
+    port: Annotated[tuple[Port, ...], OneOrMany(), Field(min_length=1)] = (8081,)
+    """From 1 to 65535: one a protocol, or one alone, from which further listeners count upwards."""
+
+    replicas: PositiveOrAuto = "auto"
+    """Copies of the model that work side by side, > 0, or auto."""
+
+    layout: Literal["auto", "staged"] = "auto"
+    """Which stages share a process; staged gives each its own."""
+
+    window: PositiveOrAuto = "auto"
+    """Micro-batches of one query that are under way at once, > 0, or auto."""
+
+    tls: TLSSettings | None = None
+    """Certificate and key; https, wss and grpcs need it."""
+
+    @property
+    def listeners(self) -> tuple[Listener, ...]:
+        """The ports that the service opens, in the order of `protocol`."""
+        return listeners(self.protocol, host=self.host, ports=self.port)
+
+    @model_validator(mode="after")
+    def _can_listen(self) -> WorkerSettings:
+        try:
+            listeners(self.protocol, host=self.host, ports=self.port)
+        except ValueError as error:
+            raise refuse("port", str(error)) from error
+        secret = encrypted(self.protocol)
+        if secret and self.tls is None:
+            raise refuse("protocol", f"{secret[0]} needs 'tls' with a certificate and a key")
+        if self.tls is not None and not secret:
+            raise refuse("tls", "no protocol uses it: https, wss and grpcs would")
+        return self
+
+
+class ActiveLearningSettings(Section):
+    """What is chosen, and by which processes."""
+
+    strategy: StrategySettings = StrategySettings()
+    """How items are chosen."""
+
+    al_worker: WorkerSettings = WorkerSettings()
+    """How the service is reached and how it spreads its work."""
+
+
+class FetchSettings(Section):
+    """What an item's address may name. All that is not allowed here is refused."""
+
+    schemes: Annotated[tuple[Literal["https", "http", "file"], ...], OneOrMany()] = (
+        "https",
+        "http",
+    )
+    """Schemes that an address may have: https, http, file."""
+
+    roots: Annotated[tuple[Folder, ...], OneOrMany()] = ()
+    """Folders below which file:// addresses and plain paths may lie."""
+
+    networks: Annotated[tuple[Network, ...], OneOrMany()] = ()
+    """Private networks that may be reached, as CIDR; loopback too only if it is listed."""
+
+    @classmethod
+    def anywhere(cls) -> FetchSettings:
+        """Every scheme, folder and network: for a library call, where the caller is the user."""
+        return cls(
+            schemes=("https", "http", "file"),
+            roots=(Path("/"),),
+            networks=(IPv4Network("0.0.0.0/0"), IPv6Network("::/0")),
+        )
+
+
+class LimitsSettings(Section):
+    """What one item and one query may cost."""
+
+    object_bytes: Positive = 20 * 2**20
+    """Largest item, in bytes as they are sent, > 0."""
+
+    pixels: Positive = 25_000_000
+    """Largest picture, in pixels (width times height), > 0; checked before it is decoded."""
+
+    text_chars: Positive = 100_000
+    """Longest text, in characters, > 0."""
+
+    connect_s: Seconds = 3.0
+    """Seconds to connect to the server of an address, > 0."""
+
+    read_s: Seconds = 10.0
+    """Seconds that this server may stay silent, > 0."""
+
+    fetch_s: Seconds = 30.0
+    """Seconds to fetch one item in all, redirects included, > 0."""
+
+    redirects: Count = 3
+    """Redirects that are followed for one item, >= 0; each is checked again."""
+
+    fetch_concurrency: Positive = 32
+    """Items that are fetched at once, > 0."""
+
+    fetch_per_host: Positive = 8
+    """Items that are fetched at once from one host, > 0."""
+
+    query_s: Seconds | None = None
+    """Seconds that a query may take, > 0, unless it asks for less; null for no limit."""
+
+
+class LogSettings(Section):
+    """What the service writes about itself, to standard error."""
+
+    format: Literal["console", "json"] = "console"
+    """console for people, json for machines: one object a line."""
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    """The least important message that is written."""
+
+
+class Settings(Section):
+    """The whole configuration.
+
+    Example:
+        >>> Settings().active_learning.al_worker.port
+        (8081,)
+    """
+
+    name: Text = "default_app"
+    """Name of this service, for people and logs."""
+
+    version: Annotated[Text, WithJsonSchema({"type": ["string", "number"]})] = "1"
+    """Version of this configuration, for people and logs; a number is taken as text."""
+
+    active_learning: ActiveLearningSettings = ActiveLearningSettings()
+    """What is chosen, and by which processes."""
+
+    fetch: FetchSettings = FetchSettings()
+    """What an item's address may name."""
+
+    limits: LimitsSettings = LimitsSettings()
+    """What one item and one query may cost."""
+
+    log: LogSettings = LogSettings()
+    """What the service writes about itself."""

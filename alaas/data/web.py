@@ -1,0 +1,238 @@
+"""Objects behind http and https addresses, under limits and the address policy."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from ipaddress import ip_address
+from socket import AddressFamily
+from urllib.parse import urljoin
+from weakref import WeakValueDictionary
+
+import aiohttp
+from aiohttp.abc import AbstractResolver, ResolveResult
+from yarl import URL
+
+from alaas.config.tree import FetchSettings, LimitsSettings
+from alaas.data import network
+from alaas.data.problem import ItemError
+
+_RETRIES = 2
+_BACKOFF_S = 0.2
+_REDIRECTS = frozenset({301, 302, 303, 307, 308})
+_REFUSALS = {
+    401: "upstream_forbidden",
+    403: "upstream_forbidden",
+    404: "upstream_not_found",
+    410: "upstream_not_found",
+}
+_SECONDS = re.compile(r"[0-9]{1,6}")
+
+
+@dataclass(frozen=True, slots=True)
+class _Moved:
+    """The server named another address."""
+
+    location: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Busy:
+    """The server may answer later, perhaps in `after_s` seconds."""
+
+    status: int
+    after_s: float | None
+
+
+class CheckedResolver(AbstractResolver):
+    """Resolves a name once, and only to addresses all of which may be dialled.
+
+    The connection is made to the addresses returned here, so a name cannot point
+    elsewhere between the check and the connection.
+
+    Args:
+        inner: What asks the name service.
+        networks: What the operator allows beside the public network.
+    """
+
+    def __init__(self, inner: AbstractResolver, networks: tuple[network.Network, ...]) -> None:
+        self._inner = inner
+        self._networks = networks
+
+    async def resolve(
+        self, host: str, port: int = 0, family: AddressFamily = AddressFamily.AF_INET
+    ) -> list[ResolveResult]:
+        """The addresses of `host`.
+
+        Raises:
+            ItemError: ``uri_blocked``: one of them may not be dialled.
+            OSError: The name is unknown.
+        """
+        try:
+            answers = await self._inner.resolve(host, port, family)
+        except UnicodeError as error:
+            raise OSError("the name cannot be encoded") from error
+        for answer in answers:
+            address = ip_address(answer["host"])
+            if not network.may_dial(address, port, self._networks):
+                raise ItemError("uri_blocked", network.UNREACHABLE)
+        return answers
+
+    async def close(self) -> None:
+        """Close the resolver inside."""
+        await self._inner.close()
+
+
+class Web:
+    """Reads objects over HTTP with keep-alive, inside one event loop.
+
+    No proxy of the environment, no cookie and no compression is used, and a redirect is
+    followed by hand: each hop passes every check again.
+
+    Args:
+        fetch: What addresses may name.
+        limits: What one object may cost.
+        resolver: What asks the name service; by default that of the system.
+    """
+
+    def __init__(
+        self,
+        fetch: FetchSettings,
+        limits: LimitsSettings,
+        *,
+        resolver: AbstractResolver | None = None,
+    ) -> None:
+        self._schemes = tuple(scheme for scheme in fetch.schemes if scheme != "file")
+        self._networks = fetch.networks
+        self._limits = limits
+        self._resolver = resolver
+        self._session: aiohttp.ClientSession | None = None
+        self._all = asyncio.Semaphore(limits.fetch_concurrency)
+        self._hosts: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
+
+    async def read(self, uri: str) -> bytes:
+        """Read one object.
+
+        `LimitsSettings.fetch_s` covers all hops and retries, but not the wait for a turn.
+
+        Raises:
+            ItemError: With the code that `Fetcher.fetch` documents.
+        """
+        url = network.parse(uri, schemes=self._schemes)
+        left, hops, retries = self._limits.fetch_s, 0, 0
+        clock = asyncio.get_running_loop().time
+        while True:
+            network.check_literal(url, self._networks)
+            async with self._turn(url.raw_host or ""):
+                started = clock()
+                answer = await self._attempt(url, left)
+                left -= clock() - started
+            if isinstance(answer, bytes):
+                return answer
+            if isinstance(answer, _Moved):
+                hops += 1
+                if hops > self._limits.redirects:
+                    message = f"more than {self._limits.redirects} redirects"
+                    raise ItemError("too_many_redirects", message)
+                url = self._follow(url, answer.location)
+                continue
+            jitter = random.uniform(0.5, 1.5)  # noqa: S311
+            wait = _BACKOFF_S * 2**retries * jitter if answer.after_s is None else answer.after_s
+            if retries == _RETRIES or wait >= left:
+                raise ItemError("upstream_unavailable", f"the server answered {answer.status}")
+            retries += 1
+            left -= wait
+            await asyncio.sleep(wait)
+
+    async def close(self) -> None:
+        """Close the connections."""
+        if self._session is not None:
+            session, self._session = self._session, None
+            await session.close()
+
+    @asynccontextmanager
+    async def _turn(self, host: str) -> AsyncIterator[None]:
+        # Entries of hosts that nobody waits for vanish, so the table cannot grow for ever.
+        per_host = self._hosts.setdefault(host, asyncio.Semaphore(self._limits.fetch_per_host))
+        async with per_host, self._all:
+            yield
+
+    def _follow(self, url: URL, location: str) -> URL:
+        try:
+            return network.parse(urljoin(str(url), location), schemes=self._schemes)
+        except (ItemError, ValueError):
+            raise ItemError("uri_blocked", network.UNREACHABLE) from None
+
+    async def _attempt(self, url: URL, seconds: float) -> bytes | _Moved | _Busy:
+        try:
+            async with (
+                asyncio.timeout(seconds),
+                self._opened().get(url, allow_redirects=False) as response,
+            ):
+                return await self._judge(response)
+        except (aiohttp.ClientSSLError, aiohttp.ClientConnectorCertificateError):
+            raise ItemError("tls_invalid", network.UNREACHABLE) from None
+        except aiohttp.ConnectionTimeoutError:
+            raise ItemError("fetch_timeout", network.UNREACHABLE) from None
+        except TimeoutError:
+            raise ItemError("fetch_timeout", "the server did not answer in time") from None
+        except aiohttp.ClientConnectorError:
+            raise ItemError("fetch_failed", network.UNREACHABLE) from None
+        except (aiohttp.ClientError, OSError, ValueError):
+            raise ItemError("fetch_failed", "the server did not answer as HTTP demands") from None
+
+    async def _judge(self, response: aiohttp.ClientResponse) -> bytes | _Moved | _Busy:
+        status, headers = response.status, response.headers
+        if status in _REDIRECTS and "Location" in headers:
+            return _Moved(headers["Location"])
+        if status == 429 or status >= 500:
+            after = headers.get("Retry-After", "")
+            return _Busy(status, float(after) if _SECONDS.fullmatch(after) else None)
+        if not 200 <= status < 300:
+            code = _REFUSALS.get(status, "upstream_error")
+            raise ItemError(code, f"the server answered {status}")
+        encoding = headers.get("Content-Encoding", "identity").lower()
+        if encoding != "identity":
+            # A small compressed body can become an endless one.
+            message = (
+                f"the server sent the content encoding {encoding[:20]!r}; only identity is read"
+            )
+            raise ItemError("fetch_failed", message)
+        return await self._body(response)
+
+    async def _body(self, response: aiohttp.ClientResponse) -> bytes:
+        most = self._limits.object_bytes
+        size, chunks = response.content_length or 0, list[bytes]()
+        if size <= most:
+            size = 0
+            async for chunk in response.content.iter_any():
+                size += len(chunk)
+                if size > most:
+                    break
+                chunks.append(chunk)
+        if size > most:
+            response.close()
+            raise ItemError("object_too_large", f"the object has more than {most} bytes")
+        return b"".join(chunks)
+
+    def _opened(self) -> aiohttp.ClientSession:
+        # An aiohttp session belongs to the event loop that runs when it is made.
+        if self._session is None:
+            inner = self._resolver or aiohttp.ThreadedResolver()
+            self._session = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(
+                    limit=0, resolver=CheckedResolver(inner, self._networks)
+                ),
+                timeout=aiohttp.ClientTimeout(
+                    total=None, connect=self._limits.connect_s, sock_read=self._limits.read_s
+                ),
+                headers={"Accept-Encoding": "identity", "User-Agent": "alaas"},
+                cookie_jar=aiohttp.DummyCookieJar(),
+                trust_env=False,
+                auto_decompress=False,
+            )
+        return self._session

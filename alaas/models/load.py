@@ -1,0 +1,70 @@
+"""The one place that turns the model section of a configuration into a network."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from alaas.config import ModelSettings
+from alaas.core.errors import ModelUnavailable
+from alaas.models import python, vision
+from alaas.models.card import ModelCard
+from alaas.models.classifier import Classifier
+
+_HUBS = {"torchvision": vision.build, "python": python.build}
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """A network that is ready to predict, and its card."""
+
+    classifier: Classifier
+    card: ModelCard
+
+
+def load(settings: ModelSettings, *, device: str | None = None) -> Model:
+    """Load a model.
+
+    Args:
+        settings: The model section of the configuration.
+        device: Overrides the device of `settings`.
+
+    Raises:
+        ModelUnavailable: It cannot be loaded; the message says what to do.
+    """
+    network, preprocessing, categories = _HUBS[settings.hub](settings)
+    classifier = Classifier(
+        network, preprocessing, device=device or resolve_device(settings.device)
+    )
+    card = ModelCard(
+        name=settings.name,
+        hub=settings.hub,
+        weights=settings.weights,
+        digest=classifier.digest(),
+        classes=classifier.classes,
+        categories=categories if len(categories) == classifier.classes else (),
+        dim=classifier.dim,
+        preprocessing=preprocessing,
+    )
+    return Model(classifier, card)
+
+
+def resolve_device(name: str) -> str:
+    """The torch device for a configured name: ``auto`` takes an accelerator where there is one.
+
+    Raises:
+        ModelUnavailable: The machine has no such device.
+    """
+    if name == "auto":
+        if torch.cuda.is_available():
+            return "cuda"
+        return "mps" if torch.backends.mps.is_available() else "cpu"
+    if name.startswith("cuda"):
+        count = torch.cuda.device_count()
+        index = int(name.partition(":")[2] or 0)
+        if index >= count:
+            raise ModelUnavailable(f"device {name} is not there: torch sees {count} CUDA devices")
+    if name == "mps" and not torch.backends.mps.is_available():
+        raise ModelUnavailable("device mps is not there")
+    return name

@@ -1,0 +1,60 @@
+"""Networks that the operator's own code builds: ``hub: python``, ``name: module:factory``."""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from alaas.config import ModelSettings, Preprocessing
+from alaas.core.errors import ModelUnavailable
+from alaas.models import weights as files
+from alaas.models.vision import SEED
+
+
+def build(settings: ModelSettings) -> tuple[nn.Module, Preprocessing, tuple[str, ...]]:
+    """Call the factory without arguments and load its weights.
+
+    The module is looked for where Python looks, and in the working directory.
+
+    Returns:
+        The network, the preprocessing of the configuration, and no class names.
+
+    Raises:
+        ModelUnavailable: There is no such module or factory, it gives no
+            `torch.nn.Module`, or the weights do not fit.
+    """
+    if settings.preprocess is None:
+        raise ModelUnavailable(
+            f"{settings.name} is a Python model: `preprocess` must say its size, mean and std"
+        )
+    network = _call(settings.name)
+    if settings.weights not in {"none", "default"}:
+        path = Path(settings.weights).expanduser()
+        try:
+            network.load_state_dict(files.read(path))
+        except RuntimeError as error:
+            first = str(error).splitlines()[0]
+            raise ModelUnavailable(f"{str(path)!r} does not fit {settings.name}: {first}") from error
+    return network, settings.preprocess, ()
+
+
+def _call(name: str) -> nn.Module:
+    module_name, _, factory_name = name.partition(":")
+    if "" not in sys.path and str(Path.cwd()) not in sys.path:
+        sys.path.append(str(Path.cwd()))
+    try:
+        factory = getattr(import_module(module_name), factory_name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ModelUnavailable(f"cannot import {name!r}: {error}") from error
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(SEED)
+        network = factory()
+    if not isinstance(network, nn.Module):
+        raise ModelUnavailable(
+            f"{name!r} must return a torch.nn.Module, got {type(network).__name__}"
+        )
+    return network

@@ -1,0 +1,125 @@
+"""Image classifiers of torchvision, with the preprocessing of their own weights."""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+import torchvision
+from torch import nn
+
+from alaas.config import ModelSettings, Preprocessing
+from alaas.core.errors import ModelUnavailable
+from alaas.models import weights as files
+
+SEED = 0  # of random weights, so that `weights: none` means the same network everywhere
+
+
+def names() -> list[str]:
+    """The classification models of the installed torchvision."""
+    return list(torchvision.models.list_models(module=torchvision.models))
+
+
+def build(settings: ModelSettings) -> tuple[nn.Module, Preprocessing, tuple[str, ...]]:
+    """Build a classifier, give it its weights, and say what they want as input.
+
+    Returns:
+        The network, its preprocessing, and the names of its classes where they are known.
+
+    Raises:
+        ModelUnavailable: No such model, no such weights, or no way to get them.
+    """
+    if settings.name not in names():
+        near = difflib.get_close_matches(settings.name, names(), n=1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        raise ModelUnavailable(f"torchvision has no classifier {settings.name!r}{hint}")
+    published = torchvision.models.get_model_weights(settings.name)
+    preset = _preset(published.DEFAULT)
+    wanted = settings.weights
+    if wanted == "none":
+        return _random(settings.name), settings.preprocess or preset, ()
+    chosen = published.DEFAULT if wanted == "default" else published.__members__.get(wanted)
+    if chosen is not None:
+        files.ensure(chosen.url, model=settings.name)
+        with _tensors_only():
+            network = torchvision.models.get_model(settings.name, weights=chosen)
+        return network, settings.preprocess or _preset(chosen), tuple(chosen.meta["categories"])
+    if not _is_path(wanted):
+        raise ModelUnavailable(
+            f"{settings.name} has no weights {wanted!r}; it has "
+            f"{', '.join(published.__members__)}, and takes a path, `default` or `none`"
+        )
+    network = _from_file(settings.name, Path(wanted).expanduser())
+    return network, settings.preprocess or preset, ()
+
+
+def _is_path(wanted: str) -> bool:
+    path = Path(wanted).expanduser()
+    return path.suffix in {".safetensors", ".pth", ".pt", ".bin"} or path.exists()
+
+
+def _random(name: str, **options: Any) -> nn.Module:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(SEED)
+        network: nn.Module = torchvision.models.get_model(name, weights=None, **options)
+    return network
+
+
+def _from_file(name: str, path: Path) -> nn.Module:
+    """A network with weights of its own file, and as many classes as the file's head has."""
+    state = files.read(path)
+    head = [
+        layer for layer, module in _random(name).named_modules()
+        if isinstance(module, nn.Linear | nn.Conv2d)
+    ][-1]  # fmt: skip
+    weight = state.get(f"{head}.weight")
+    if weight is None:
+        raise ModelUnavailable(f"{str(path)!r} holds no weights of {name}: no {head}.weight in it")
+    network = _random(name, num_classes=weight.shape[0])
+    try:
+        network.load_state_dict(state)
+    except RuntimeError as error:
+        raise ModelUnavailable(f"{str(path)!r} does not fit {name}: {_brief(error)}") from error
+    return network
+
+
+def _brief(error: RuntimeError) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return " ".join(lines[1:2] or lines)[:300]
+
+
+def _preset(weights: Any) -> Preprocessing:
+    """The numbers of the weights' own transforms."""
+    preset = weights.transforms()
+    crop, resize = preset.crop_size, preset.resize_size
+    return Preprocessing(
+        size=(crop[0], crop[-1]),
+        resize=resize[0] if len(resize) == 1 else (resize[0], resize[1]),
+        mean=tuple(preset.mean),
+        std=tuple(preset.std),
+        interpolation=preset.interpolation.value,
+    )
+
+
+@contextmanager
+def _tensors_only() -> Iterator[None]:
+    """Make every `torch.load` inside refuse anything but tensors.
+
+    torchvision reads its downloads with torch's permissive loader, which would run code
+    that a tampered file carries.
+    """
+    name = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"
+    before = os.environ.get(name)
+    os.environ[name] = "1"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[name]
+        else:
+            os.environ[name] = before

@@ -1,0 +1,102 @@
+"""Find, fetch and read the file that holds a model's weights. Nothing in it is executed."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+from typing import Any
+from urllib.error import URLError
+from urllib.parse import urlsplit
+from urllib.request import Request, urlopen
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+
+from alaas.core.errors import ModelUnavailable
+
+# A start that will fail for want of a network fails within seconds, name lookup included.
+REACH_S = 4.0
+
+
+def cached(url: str) -> Path:
+    """Where torch keeps the file of that URL."""
+    return Path(torch.hub.get_dir()) / "checkpoints" / Path(urlsplit(url).path).name
+
+
+def ensure(url: str, *, model: str) -> Path:
+    """The local file of a URL, downloaded where it is not there yet.
+
+    Args:
+        url: Where the weights are published; its name ends in a prefix of their SHA-256.
+        model: Name of the model, for the message.
+
+    Raises:
+        ModelUnavailable: It is not in the cache and cannot be downloaded.
+    """
+    path = cached(url)
+    if path.is_file():
+        return path
+    reason = _unreachable(url)
+    if reason is None:
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            torch.hub.download_url_to_file(url, str(path), hash_prefix=path.stem.split("-")[-1])
+        except (OSError, RuntimeError) as error:
+            reason = str(error)
+        else:
+            return path
+    raise ModelUnavailable(
+        f"{model} needs its weights {path.name}: not in {path.parent}, and {url} cannot be "
+        f"downloaded ({reason}). Offline, copy the file into that folder (TORCH_HOME moves it), "
+        f"or set `weights` to a path, or to `none` for random weights"
+    )
+
+
+def _unreachable(url: str) -> str | None:
+    """Why the URL does not answer within `REACH_S` seconds, or None where it does."""
+    reasons = [f"no answer within {REACH_S:g} s"]
+
+    def ask() -> None:
+        try:
+            with urlopen(Request(url, method="HEAD"), timeout=REACH_S):
+                reasons.clear()
+        except (URLError, OSError, ValueError) as error:
+            reasons[:] = [str(getattr(error, "reason", error))]
+
+    # The timeout of a socket does not cover the lookup of a name; joining a thread does.
+    thread = threading.Thread(target=ask, daemon=True)
+    thread.start()
+    thread.join(REACH_S + 0.5)
+    return reasons[0] if reasons else None
+
+
+def read(path: Path) -> dict[str, Any]:
+    """The tensors of a ``.safetensors`` file or of a PyTorch checkpoint, by name.
+
+    A checkpoint is read with ``weights_only``: it can hold tensors, and no code. One that
+    nests them under ``state_dict`` or ``model``, as training scripts do, is unwrapped.
+
+    Raises:
+        ModelUnavailable: There is no such file, or it holds something else.
+    """
+    if not path.is_file():
+        raise ModelUnavailable(f"there is no weights file {str(path)!r}")
+    try:
+        if path.suffix == ".safetensors":
+            return dict(load_file(path))
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except (SafetensorError, OSError, RuntimeError, ValueError, EOFError) as error:
+        first = str(error).splitlines()[0]
+        raise ModelUnavailable(f"{str(path)!r} holds no readable weights: {first}") from error
+    except Exception as error:
+        # torch raises pickle.UnpicklingError for a file that wants to run code.
+        raise ModelUnavailable(
+            f"{str(path)!r} holds more than tensors and was not loaded; save it as safetensors"
+        ) from error
+    for key in ("state_dict", "model"):
+        if isinstance(state, dict) and isinstance(state.get(key), dict):
+            state = state[key]
+    if not isinstance(state, dict) or not all(torch.is_tensor(v) for v in state.values()):
+        raise ModelUnavailable(f"{str(path)!r} is not a mapping of names to tensors")
+    return state

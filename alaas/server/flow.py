@@ -1,0 +1,82 @@
+"""The Flow: four executors behind our gateway, each in a process of its own."""
+
+from __future__ import annotations
+
+import os
+import socket
+from typing import Any
+
+from alaas.config import Settings
+from alaas.models.card import ModelCard
+from alaas.server.executors import Fetcher, Inferencer, Preprocessor, Scorer
+from alaas.server.gateway import Gateway
+
+# `executors` has imported jina already, without torch.
+from jina import Flow  # isort: skip
+from jina.excepts import RuntimeFailToStart  # isort: skip
+
+__all__ = ["RuntimeFailToStart", "build"]
+
+LOOPBACK = "127.0.0.1"
+
+
+def build(settings: Settings, card: ModelCard) -> tuple[Flow, int]:
+    """Describe the Flow; nothing is started.
+
+    Args:
+        settings: The configuration.
+        card: The model that the executors will load.
+
+    Returns:
+        The Flow, and the private port of its gateway.
+    """
+    worker = settings.active_learning.al_worker
+    replicas = 1 if worker.replicas == "auto" else worker.replicas
+    cores = os.cpu_count() or 1
+    # Enough micro-batches to keep each stage busy while each replica has one more waiting.
+    window = 4 + 2 * replicas if worker.window == "auto" else worker.window
+    tree = settings.model_dump_json()
+    control = _free_port()
+    shared: dict[str, Any] = {"host": LOOPBACK, "timeout_ready": -1, "quiet": True}
+    flow = (
+        Flow(name=settings.name, quiet=True)
+        .config_gateway(
+            uses=Gateway,
+            host=LOOPBACK,
+            protocol=["http"],
+            port=[control],
+            uses_with={"settings": tree, "card": card.to_json(), "window": window},
+        )
+        .add(
+            name="fetch",
+            uses=Fetcher,
+            uses_with={"settings": tree},
+            allow_concurrent=True,
+            **shared,
+        )
+        .add(
+            name="preprocess",
+            uses=Preprocessor,
+            uses_with={
+                "settings": tree,
+                "preprocessing": card.preprocessing.model_dump_json(),
+            },
+            **shared,
+        )
+        .add(
+            name="infer",
+            uses=Inferencer,
+            uses_with={"settings": tree, "threads": max(1, cores // replicas)},
+            replicas=replicas,
+            **shared,
+        )
+        .add(name="score", uses=Scorer, **shared)
+    )
+    return flow, control
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind((LOOPBACK, 0))
+        port: int = probe.getsockname()[1]
+        return port

@@ -1,0 +1,182 @@
+"""The gateway: our HTTP and gRPC servers in front of the Flow, in one Jina process."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from typing import Any
+
+import grpc as grpcio
+import structlog
+import uvicorn
+
+from alaas.config import Settings
+from alaas.config.listeners import Listener
+from alaas.core.errors import Internal, NoReplica, from_problem
+from alaas.core.types import Items, Plan, Scored, Selection
+from alaas.models.card import ModelCard
+from alaas.pipeline.engine import micro_batch
+from alaas.server import frames, grpc, http, logs
+from alaas.server.executors import Frames, pack, unpack
+from alaas.server.metrics import Metrics
+from alaas.server.process import settle
+from alaas.server.service import Service
+
+# `executors` has imported jina and docarray already, without torch.
+from jina import Gateway as JinaGateway  # isort: skip
+from jina.excepts import InternalNetworkError  # isort: skip
+from jina.proto import jina_pb2  # isort: skip
+from jina.types.request.data import DataRequest  # isort: skip
+
+DRAIN_S = 30.0
+"""Seconds that queries in flight get to finish when the server is asked to stop."""
+
+log = structlog.get_logger()
+
+
+class FlowEngine:
+    """Sends micro-batches through the executors of a Flow.
+
+    Jina's own prefetch would spin on the event loop when it is full, and counts per query;
+    the window is a semaphore of ours, over all queries.
+
+    Args:
+        streamer: Jina's connection to the executors.
+        batch_size: Items in a micro-batch.
+        window: Micro-batches in flight.
+    """
+
+    def __init__(self, streamer: Any, *, batch_size: int, window: int) -> None:
+        self._streamer = streamer
+        self.batch_size = batch_size
+        self.slots = asyncio.Semaphore(window)
+
+    async def process(self, plan: Plan, items: Items) -> Scored:
+        """Send one micro-batch through all executors."""
+        message = await self._send("/score", frames.Message(plan, items))
+        assert isinstance(message.content, Scored)
+        return replace(message.content, busy=message.busy)
+
+    async def select(self, plan: Plan) -> Selection:
+        """Have the scorer choose."""
+        message = await self._send("/select", frames.Message(plan, Items(0, ())), to="score")
+        assert isinstance(message.content, Selection)
+        return message.content
+
+    async def discard(self, plan: Plan) -> None:
+        """Have the scorer forget a query."""
+        await self._send("/discard", frames.Message(plan, Items(0, ())), to="score")
+
+    async def _send(self, endpoint: str, message: frames.Message, to: str = "") -> frames.Message:
+        request = DataRequest()
+        request.document_array_cls = Frames
+        request.data.docs = pack(message)
+        request.header.exec_endpoint = endpoint
+        request.header.target_executor = to
+
+        async def one() -> AsyncIterator[DataRequest]:
+            yield request
+
+        answers = []
+        try:
+            async for response in self._streamer.rpc_stream(
+                request_iterator=one(), return_type=Frames
+            ):
+                answers.append(response)  # noqa: PERF401  # the stream must be read to its end
+        except InternalNetworkError as error:
+            raise NoReplica("a stage of the service has no living replica") from error
+        (response,) = answers
+        if response.status.code == jina_pb2.StatusProto.ERROR:
+            fault = response.status.exception
+            log.error("executor failed", executor=fault.executor, stack="".join(fault.stacks))
+            raise Internal("a stage of the service failed; its log has the cause")
+        answer = unpack(response.docs)
+        if answer.problem is not None:
+            raise from_problem(answer.problem)
+        return answer
+
+
+class Gateway(JinaGateway):
+    """Opens the configured ports, and a private one for probes.
+
+    Jina asks the private port, on loopback and in the clear, whether the gateway is up,
+    and so does the supervisor: it works the same whatever the public protocols are.
+
+    Args:
+        settings: The configuration, as JSON.
+        card: The model's card, as JSON.
+        window: Micro-batches in flight.
+    """
+
+    def __init__(self, *, settings: str, card: dict[str, Any], window: int, **rest: Any) -> None:
+        super().__init__(**rest)
+        settle()
+        self._settings = Settings.model_validate_json(settings)
+        self._card = ModelCard.from_json(card)
+        self._window = window
+        self._https: list[uvicorn.Server] = []
+        self._grpcs: list[grpcio.aio.Server] = []
+        self._stopped = False
+
+    async def setup_server(self) -> None:
+        """Build the service and everything that listens."""
+        logs.configure(self._settings.log)
+        model = self._settings.active_learning.strategy.model
+        engine = FlowEngine(
+            self.streamer,
+            batch_size=micro_batch(model, self._card.preprocessing),
+            window=self._window,
+        )
+        self._service = Service(engine, self._settings, self._card, Metrics(self._card))
+        self._app = http.create_app(self._service)
+        self._https = [self._http(host="127.0.0.1", port=self.ports[0])]
+        worker = self._settings.active_learning.al_worker
+        for listener in worker.listeners:
+            if listener.kind == "http":
+                files = worker.tls if listener.tls else None
+                self._https.append(
+                    self._http(
+                        host=listener.host,
+                        port=listener.port,
+                        ssl_certfile=files and str(files.certificate),
+                        ssl_keyfile=files and str(files.key),
+                    )
+                )
+            else:
+                self._grpcs.append(await grpc.serve(self._service, listener, self._secret(listener)))
+
+    def _http(self, **options: Any) -> uvicorn.Server:
+        config = uvicorn.Config(
+            self._app, loop="none", log_config=None, access_log=False, ws_max_size=2**30, **options
+        )
+        server = _QuietServer(config)
+        return server
+
+    def _secret(self, listener: Listener) -> grpcio.ServerCredentials | None:
+        tls = self._settings.active_learning.al_worker.tls
+        if not listener.tls or tls is None:
+            return None
+        return grpcio.ssl_server_credentials([(tls.key.read_bytes(), tls.certificate.read_bytes())])
+
+    async def run_server(self) -> None:
+        """Serve until `shutdown`."""
+        await asyncio.gather(*(server.serve() for server in self._https))
+
+    async def shutdown(self) -> None:
+        """Finish what is in flight, then close the ports. Jina calls this twice."""
+        if self._stopped:
+            return
+        self._stopped = True
+        await self._service.drain(DRAIN_S)
+        for server in self._https:
+            server.should_exit = True
+        await asyncio.gather(*(server.stop(grace=1) for server in self._grpcs))
+
+
+class _QuietServer(uvicorn.Server):
+    """A server whose process handles the signals itself."""
+
+    def install_signal_handlers(self) -> None:
+        """Leave SIGTERM to Jina's runtime, which calls `Gateway.shutdown`."""
+

@@ -1,0 +1,191 @@
+"""The gRPC API: `alaas.v1.ActiveLearning`, the standard health service, and reflection."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import AsyncIterator, Callable, Iterable
+from typing import Any
+
+import grpc
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from alaas.config.listeners import Listener
+from alaas.core.errors import AlaasError, FieldError, ValidationFailed
+from alaas.core.wire import Item, Progress
+from alaas.pipeline.query import Part
+from alaas.proto import convert
+from alaas.proto.alaas.v1 import active_learning_pb2 as pb
+from alaas.proto.alaas.v1 import active_learning_pb2_grpc as stubs
+from alaas.server.errors import grpc_status, grpc_trailers
+from alaas.server.service import Service, whole
+
+NAME = pb.DESCRIPTOR.services_by_name["ActiveLearning"].full_name
+
+_OPTIONS = [
+    # The pool of a unary query may be large; one that streams sends small parts.
+    ("grpc.max_receive_message_length", -1),
+    ("grpc.max_send_message_length", -1),
+    # Without this a second server on the same port would silently share its calls.
+    ("grpc.so_reuseport", 0),
+]
+
+
+class ActiveLearning(stubs.ActiveLearningServicer):
+    """The servicer over a `Service`."""
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+
+    async def Query(  # noqa: N802  # the contract's spelling
+        self, request: pb.QueryRequest, context: grpc.aio.ServicerContext
+    ) -> pb.QueryResponse:
+        """Choose from a pool sent in one message."""
+        request_id = uuid.uuid4().hex
+        try:
+            response = await self._service.query(
+                convert.parameters_from_message(request.parameters),
+                whole(_items(request.items, 0)),
+                request_id=request_id,
+            )
+        except AlaasError as error:
+            await _abort(context, error, request_id)
+        return convert.response_to_message(response)
+
+    async def QueryStream(  # noqa: N802
+        self, parts: AsyncIterator[pb.QueryPart], context: grpc.aio.ServicerContext
+    ) -> AsyncIterator[pb.QueryEvent]:
+        """Choose from a pool sent in parts; progress comes back meanwhile."""
+        request_id = uuid.uuid4().hex
+        news: asyncio.Queue[Progress | None] = asyncio.Queue()
+        work = asyncio.create_task(self._stream(parts, request_id, news.put_nowait))
+        work.add_done_callback(lambda _: news.put_nowait(None))
+        try:
+            while (progress := await news.get()) is not None:
+                yield pb.QueryEvent(progress=convert.progress_to_message(progress))
+            yield pb.QueryEvent(response=await work)
+        except AlaasError as error:
+            await _abort(context, error, request_id)
+        finally:
+            work.cancel()
+
+    async def _stream(
+        self,
+        parts: AsyncIterator[pb.QueryPart],
+        request_id: str,
+        on_progress: Callable[[Progress], None],
+    ) -> pb.QueryResponse:
+        first = await anext(aiter(parts), pb.QueryPart())
+
+        async def source() -> AsyncIterator[Part]:
+            row = 0
+            part: pb.QueryPart = first
+            while True:
+                if part.items:
+                    items = _items(part.items, row)
+                    row += len(items)
+                    yield items
+                following = await anext(aiter(parts), None)
+                if following is None:
+                    return
+                part = following
+
+        response = await self._service.query(
+            convert.parameters_from_message(first.parameters),
+            source(),
+            request_id=request_id,
+            on_progress=on_progress,
+        )
+        return convert.response_to_message(response)
+
+    async def Strategies(  # noqa: N802
+        self, request: pb.StrategiesRequest, context: grpc.aio.ServicerContext
+    ) -> pb.StrategiesResponse:
+        """List the strategies."""
+        listed = [
+            pb.Strategy(**{**one, "params": convert.struct(one["params"])})
+            for one in self._service.strategies()
+        ]
+        return pb.StrategiesResponse(strategies=listed)
+
+
+def _items(messages: Iterable[pb.Item], start: int) -> list[Item]:
+    items = []
+    for row, message in enumerate(messages, start):
+        if message.WhichOneof("content") is None:
+            pointer = f"/data/{row}"
+            text = "must have exactly one of uri, text and blob; it has none of them"
+            raise ValidationFailed(f"{pointer}: {text}", errors=[FieldError(pointer, text)])
+        items.append(convert.item_from_message(message, row))
+    return items
+
+
+async def _abort(context: grpc.aio.ServicerContext, error: AlaasError, request_id: str) -> Any:
+    await context.abort(
+        grpc_status(error), error.detail, trailing_metadata=grpc_trailers(error, request_id)
+    )
+
+
+async def serve(
+    service: Service, listener: Listener, credentials: grpc.ServerCredentials | None
+) -> grpc.aio.Server:
+    """Start a server.
+
+    Args:
+        service: What answers.
+        listener: Where to listen.
+        credentials: Certificate and key, for a listener with TLS.
+
+    Returns:
+        The server, accepting calls; its health is ``SERVING``.
+    """
+    server = grpc.aio.server(options=_OPTIONS)
+    stubs.add_ActiveLearningServicer_to_server(ActiveLearning(service), server)
+    checks = _Health(service)
+    health_pb2_grpc.add_HealthServicer_to_server(checks, server)
+    names = (NAME, health.SERVICE_NAME, reflection.SERVICE_NAME)
+    reflection.enable_server_reflection(names, server)
+    address = f"{listener.host}:{listener.port}"
+    if credentials is None:
+        server.add_insecure_port(address)
+    else:
+        server.add_secure_port(address, credentials)
+    await server.start()
+    return server
+
+
+class _Health(health_pb2_grpc.HealthServicer):
+    """The standard health service, which says what `GET /readyz` says."""
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+
+    async def Check(  # noqa: N802
+        self, request: health_pb2.HealthCheckRequest, context: grpc.aio.ServicerContext
+    ) -> health_pb2.HealthCheckResponse:
+        if request.service not in {"", NAME}:
+            await context.abort(grpc.StatusCode.NOT_FOUND, f"no service {request.service!r}")
+        return health_pb2.HealthCheckResponse(status=await self._status())
+
+    async def Watch(  # noqa: N802
+        self, request: health_pb2.HealthCheckRequest, context: grpc.aio.ServicerContext
+    ) -> AsyncIterator[health_pb2.HealthCheckResponse]:
+        told = None
+        while True:
+            status = await self._status()
+            if status != told:
+                yield health_pb2.HealthCheckResponse(status=status)
+                told = status
+            await asyncio.sleep(_WATCH_S)
+
+    async def _status(self) -> int:
+        try:
+            await self._service.check()
+        except AlaasError:
+            return int(health_pb2.HealthCheckResponse.NOT_SERVING)
+        return int(health_pb2.HealthCheckResponse.SERVING)
+
+
+_WATCH_S = 1.0
+"""Seconds between two looks of a client that watches the health."""

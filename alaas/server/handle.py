@@ -1,0 +1,213 @@
+"""`Server`: start the service from Python, as a script, a notebook or a test does."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from alaas.config import Settings, load
+from alaas.core.errors import SetupError, from_problem
+from alaas.strategies import registry
+
+STOP_S = 45.0
+"""Seconds that a stopping server gets: its queries' time to finish, and some more."""
+
+
+class Server:
+    """A server in a process of its own.
+
+    The process keeps the caller's torch, threads and signal handlers out of the executors
+    that it forks, and ends when the caller does.
+
+    Args:
+        settings: The configuration.
+        config_path: A YAML file instead, as in ``Server(config_path="x.yml").start()``.
+
+    Example:
+        ::
+
+            with Server(Settings()) as server:
+                Client(server.urls["http"]).query_by_uri(uris, budget=3)
+    """
+
+    def __init__(
+        self, settings: Settings | None = None, *, config_path: str | Path | None = None
+    ) -> None:
+        if config_path is not None:
+            settings = _load(config_path)
+        self.settings = settings or Settings()
+        self.urls: Mapping[str, str] = {}
+        self._process: subprocess.Popen[str] | None = None
+        # `Server.start(...)` is the old entry point and takes a model; on an instance,
+        # `start()` starts this one. Earlier releases had both.
+        self.start = self._start_this  # type: ignore[method-assign]
+
+    @staticmethod
+    def start(
+        proto: str | Sequence[str] = "http",
+        port: int | Sequence[int] = 8081,
+        host: str = "0.0.0.0",  # noqa: S104  # the documented default of earlier releases
+        job_name: str = "default_app",
+        model_hub: str = "pytorch/vision:v0.10.0",
+        model_name: str = "resnet18",
+        device: str = "cpu",
+        strategy: str = "LeastConfidence",
+        batch_size: int | str = "auto",
+        replica: int | str = 1,
+        tokenizer: str | None = None,
+        transformers_task: str | None = None,
+        *,
+        block: bool = True,
+    ) -> Server:
+        """Start a server.
+
+        Args:
+            proto: http, https, grpc, grpcs, ws, wss, or a list of them.
+            port: The port, or a list, one a protocol.
+            host: Address to listen on.
+            job_name: Name of the service.
+            model_hub: ``torchvision``, or ``pytorch/vision:...``, which means the same.
+            model_name: Name of the model.
+            device: cpu, cuda, cuda:0, mps or auto.
+            strategy: Any name or alias of `alaas strategies`.
+            batch_size: Items in a micro-batch, or ``auto``.
+            replica: Copies of the model, or ``auto``.
+            tokenizer: For text models.
+            transformers_task: For text models.
+            block: Return only when the server has ended, on SIGINT or SIGTERM. With False,
+                return as soon as it is ready; `stop` ends it.
+
+        Raises:
+            ConfigError: A value is not allowed.
+            SetupError: The server cannot start.
+        """
+        overrides = {
+            "name": job_name,
+            "active_learning.strategy.type": strategy,
+            "active_learning.strategy.model.hub": model_hub,
+            "active_learning.strategy.model.name": model_name,
+            "active_learning.strategy.model.device": device,
+            "active_learning.strategy.model.batch_size": batch_size,
+            "active_learning.strategy.model.tokenizer": tokenizer,
+            "active_learning.strategy.model.task": transformers_task,
+            "active_learning.al_worker.protocol": proto,
+            "active_learning.al_worker.host": host,
+            "active_learning.al_worker.port": port,
+            "active_learning.al_worker.replicas": replica,
+        }
+        return Server(_load(None, overrides))._start_this(block=block)
+
+    @staticmethod
+    def start_by_config(config_path: str | Path, *, block: bool = True) -> Server:
+        """Start a server from a YAML file.
+
+        Args:
+            config_path: The file.
+            block: As in `start`.
+
+        Raises:
+            ConfigError: The file has an unknown key or a wrong value.
+            SetupError: The server cannot start.
+        """
+        return Server(_load(config_path))._start_this(block=block)
+
+    def _start_this(self, *, block: bool = True) -> Server:
+        self.__enter__()
+        if block:
+            self._wait()
+        return self
+
+    def __enter__(self) -> Server:
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "alaas.server"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            # The caller's Ctrl-C reaches it through `stop`, once.
+            start_new_session=True,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(_import_path())},
+        )
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        try:
+            self._process.stdin.write(self.settings.model_dump_json())
+            self._process.stdin.close()
+            first = self._process.stdout.readline()
+        except BaseException:
+            self.stop()
+            raise
+        answer = json.loads(first or "{}")
+        if "ready" not in answer:
+            self.stop()
+            problem = answer.get("problem")
+            raise from_problem(problem) if problem else SetupError(
+                "the server ended before it was ready; its log is on standard error"
+            )
+        self.urls = answer["ready"]
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        self.stop()
+
+    @property
+    def pid(self) -> int | None:
+        """Process id of the server, while it runs."""
+        return None if self._process is None else self._process.pid
+
+    def stop(self) -> int | None:
+        """Finish what is in flight and end the server.
+
+        Returns:
+            Its exit status, or None if it was not running.
+        """
+        process, self._process = self._process, None
+        if process is None:
+            return None
+        process.terminate()
+        try:
+            return process.wait(STOP_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            return process.wait()
+        finally:
+            if process.stdout is not None:
+                process.stdout.close()
+
+    def _wait(self) -> None:
+        """Wait for the server's end, and pass SIGINT and SIGTERM on to it."""
+        process = self._process
+        if process is None:
+            return
+        if threading.current_thread() is not threading.main_thread():
+            process.wait()
+            return
+
+        def pass_on(_: int, __: FrameType | None) -> None:
+            process.terminate()
+
+        before = {name: signal.signal(name, pass_on) for name in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            process.wait()
+        finally:
+            for name, handler in before.items():
+                signal.signal(name, handler)
+            self.stop()
+
+
+def _load(path: str | Path | None, overrides: Mapping[str, Any] | None = None) -> Settings:
+    choices = {"active_learning.strategy.type": registry.names()}
+    return load(path, overrides=overrides, choices=choices).settings
+
+
+def _import_path() -> list[str]:
+    """Where the caller's own modules are: a model of hub ``python`` may be one of them."""
+    given = [str(Path.cwd()) if entry == "" else entry for entry in sys.path]
+    return [entry for entry in given if entry and "site-packages" not in entry]

@@ -1,0 +1,59 @@
+"""How a process of the server behaves towards its parent, its terminal and its memory."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+_PR_SET_PDEATHSIG = 1
+_M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -2, -3, -8
+
+
+def settle() -> None:
+    """Die with the parent, and leave its signals to the parent.
+
+    A Flow whose parent was killed would hold its ports for ever. And Ctrl-C reaches a
+    whole process group: outside of the parent's, this process goes on until the parent
+    has drained what is in flight and asks it to stop.
+    """
+    os.setpgid(0, 0)
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def keep_memory() -> None:
+    """Ask glibc to keep the memory of one batch for the next.
+
+    Activations are large: by default each is a mapping of its own, given back to the
+    kernel and cleared again for every batch, which costs a quarter of the inference time.
+    """
+    try:
+        libc = ctypes.CDLL("libc.so.6")
+    except OSError:  # another libc needs no such advice
+        return
+    libc.mallopt(_M_MMAP_THRESHOLD, 1 << 30)
+    libc.mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
+    libc.mallopt(_M_TOP_PAD, 1 << 28)
+    libc.mallopt(_M_ARENA_MAX, 1)
+
+
+@contextmanager
+def without(*modules: str) -> Iterator[None]:
+    """Let imports inside believe that `modules` are not installed.
+
+    docarray imports torch, tensorflow and jax wherever it finds them: half a gigabyte and
+    three seconds in every process of a Flow, of which one alone needs torch. A module
+    that is already loaded stays as it is, and one can be imported afterwards.
+    """
+    hidden = [name for name in modules if name not in sys.modules]
+    for name in hidden:
+        sys.modules[name] = None  # type: ignore[assignment]  # what `import` reads as absent
+    try:
+        yield
+    finally:
+        for name in hidden:
+            del sys.modules[name]

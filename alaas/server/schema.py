@@ -1,0 +1,177 @@
+"""The bodies of the HTTP API: requests are checked by these, answers are described by them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any, NoReturn
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from alaas.config import QueryParameters
+from alaas.core.errors import FieldError, MalformedJSON, NotFound, ValidationFailed
+from alaas.core import wire
+from alaas.core.wire import Failure, Item, item_from_json
+
+ENDPOINTS = ("/", "/query")
+
+
+class Document(BaseModel):
+    """One item: exactly one of `uri`, `text` and `blob`. Other keys are ignored."""
+
+    id: str | None = Field(None, description="Unique in the pool; its row number where missing.")
+    uri: str | None = Field(None, description="Where the item can be read.")
+    text: str | None = Field(None, description="The item itself, when it is text.")
+    blob: str | None = Field(None, description="The bytes of an image, in base64.")
+
+
+class Documents(BaseModel):
+    """A pool in an envelope, as some clients of earlier releases send it."""
+
+    docs: list[Document | str]
+
+
+class QueryBody(BaseModel):
+    """A query. Keys are taken in camelCase and in snake_case; unknown ones are ignored."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "data": [
+                        {"uri": "https://example.com/a.png"},
+                        {"uri": "https://example.com/b.png"},
+                    ],
+                    "parameters": {"budget": 1},
+                }
+            ]
+        }
+    )
+
+    data: list[Document | str] | Documents = Field(description="The pool.")
+    parameters: QueryParameters
+    exec_endpoint: str | None = Field(
+        None,
+        alias="execEndpoint",
+        description="Of `POST /post` only: `/query`, as clients of the Jina gateway send it.",
+    )
+
+
+class Header(BaseModel):
+    """What clients of the Jina gateway read of a request's fate."""
+
+    requestId: str  # noqa: N815  # their spelling
+    status: dict[str, Any]
+    execEndpoint: str  # noqa: N815
+    targetExecutor: str  # noqa: N815
+
+
+class Chosen(BaseModel):
+    """One chosen item, as it was sent, with its rank and score."""
+
+    id: str
+    uri: str | None = None
+    text: str | None = None
+    blob: str | None = Field(None, description="In base64.")
+    rank: int = Field(description="0 for the most wanted.")
+    score: float = Field(description="The strategy's score; higher is more wanted.")
+
+
+class Answer(BaseModel):
+    """The answer to a query."""
+
+    header: Header
+    parameters: dict[str, Any]
+    routes: list[Any]
+    data: list[Chosen] = Field(description="The chosen items, best first.")
+    failures: list[wire.Failure] = Field(description="The items that could not be ranked.")
+    timings: wire.Timings
+    receipt: wire.Receipt
+    warnings: list[wire.Warn]
+
+
+class Fault(BaseModel):
+    """One field at fault."""
+
+    pointer: str = Field(description="JSON pointer of the field.")
+    message: str
+
+
+class Problem(BaseModel):
+    """An error, after RFC 9457."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    instance: str
+    code: str = Field(description="Stable; the Python client raises the class of this code.")
+    retryable: bool
+    errors: list[Fault]
+
+
+def read_json(body: bytes) -> Any:
+    """Parse a body.
+
+    Raises:
+        MalformedJSON: It is not JSON, or nested too deeply.
+        ValidationFailed: It holds NaN or an infinity, which JSON does not know.
+    """
+
+    def refuse(constant: str) -> NoReturn:
+        raise ValidationFailed(
+            f"{constant} is not a JSON number", errors=[FieldError("", f"{constant} is not allowed")]
+        )
+
+    try:
+        return json.loads(body, parse_constant=refuse)
+    except RecursionError:
+        raise MalformedJSON("the body is nested too deeply") from None
+    except ValueError as error:
+        raise MalformedJSON(f"the body is not JSON: {error}") from None
+
+
+def read_query(document: Any) -> tuple[dict[str, Any], list[Item | Failure]]:
+    """Take a request apart into its parameters and its pool.
+
+    Raises:
+        ValidationFailed: A part is missing or of another type; the error names it.
+    """
+    if not isinstance(document, dict):
+        raise _invalid("", f"the body must be an object, got {type(document).__name__}")
+    parameters = document.get("parameters")
+    if parameters is None:
+        parameters = {}
+    if not isinstance(parameters, dict):
+        raise _invalid("/parameters", f"must be an object, got {type(parameters).__name__}")
+    data = document.get("data")
+    if isinstance(data, dict):
+        data = data.get("docs")
+    if data is None:
+        data = []
+    if not isinstance(data, list):
+        raise _invalid("/data", f"must be a list, got {type(data).__name__}")
+    return parameters, read_items(data)
+
+
+def read_items(data: Sequence[Any], start: int = 0) -> list[Item | Failure]:
+    """Read documents; `start` is the row of the first of them in the pool."""
+    return [item_from_json(one, row) for row, one in enumerate(data, start)]
+
+
+def read_endpoint(document: Any) -> None:
+    """Check the `execEndpoint` of an old request: `/query` is the one that there is.
+
+    Raises:
+        NotFound: It names another.
+    """
+    if not isinstance(document, dict):
+        return
+    given = document.get("execEndpoint", document.get("exec_endpoint")) or "/"
+    if given not in ENDPOINTS:
+        raise NotFound(f"there is no endpoint {given!r}; there is /query")
+
+
+def _invalid(pointer: str, message: str) -> ValidationFailed:
+    return ValidationFailed(f"{pointer or 'body'}: {message}", errors=[FieldError(pointer, message)])
+

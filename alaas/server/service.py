@@ -1,0 +1,203 @@
+"""What the service can do, whatever the protocol: HTTP, WebSocket and gRPC call this."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import uuid
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import structlog
+
+from alaas.config import Settings, parse_parameters
+from alaas.core.errors import AlaasError, Internal, NotReady
+from alaas.core.types import Items, Plan
+from alaas.core.wire import Item, Progress, QueryResponse
+from alaas.models.card import ModelCard
+from alaas.pipeline import query
+from alaas.pipeline.engine import Engine
+from alaas.server.metrics import Metrics
+from alaas.strategies import registry
+
+FRESH_S = 10.0
+"""Seconds for which a micro-batch that went through every stage proves them alive."""
+
+CANARY_S = 5.0
+"""Seconds that a canary may take."""
+
+log = structlog.get_logger()
+
+
+class Service:
+    """Answers queries and says whether it can.
+
+    Args:
+        engine: What runs the stages.
+        settings: The configuration.
+        card: The model.
+        metrics: Where to count.
+    """
+
+    def __init__(
+        self, engine: Engine, settings: Settings, card: ModelCard, metrics: Metrics
+    ) -> None:
+        self.engine = engine
+        self.settings = settings
+        self.card = card
+        self.metrics = metrics
+        self.stopping = False
+        self._running = 0
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._proved = -FRESH_S
+        self._probe = asyncio.Lock()
+
+    async def query(
+        self,
+        parameters: Mapping[str, Any],
+        source: AsyncIterator[query.Part],
+        *,
+        request_id: str | None = None,
+        on_progress: query.OnProgress | None = None,
+    ) -> QueryResponse:
+        """Answer one query.
+
+        Args:
+            parameters: As the caller sent them.
+            source: The pool, in parts as they arrive.
+            request_id: Id of the query; a new one where it has none.
+            on_progress: Called after every micro-batch.
+
+        Raises:
+            AlaasError: Nothing else; an error that is not ours is logged and becomes `Internal`.
+        """
+        request_id = request_id or uuid.uuid4().hex
+        if self.stopping:
+            raise NotReady("the service is stopping")
+
+        def note(progress: Progress) -> None:
+            if progress.done:
+                self._proved = time.monotonic()
+            if on_progress is not None:
+                on_progress(progress)
+
+        with self._watched(request_id):
+            checked = parse_parameters(parameters)
+            longest = self.settings.limits.query_s
+            if longest is not None:
+                given = checked.timeout_s or longest
+                checked = checked.model_copy(update={"timeout_s": min(given, longest)})
+            response = await query.run(
+                self.engine,
+                checked,
+                source,
+                defaults=self.settings.active_learning.strategy,
+                request_id=request_id,
+                on_progress=note,
+            )
+        self.metrics.answered(response)
+        log.info(
+            "answered",
+            request_id=request_id,
+            strategy=response.receipt.strategy,
+            pool=response.receipt.pool_size,
+            picked=len(response.picks),
+            failed=len(response.failures),
+            seconds=round(response.timings.total_s, 3),
+        )
+        return response
+
+    @contextmanager
+    def _watched(self, request_id: str) -> Iterator[None]:
+        self._running += 1
+        self._idle.clear()
+        with self.metrics.in_flight.track_inprogress():
+            try:
+                yield
+            except AlaasError as error:
+                log.info("refused", request_id=request_id, code=error.code, detail=error.detail)
+                raise
+            except asyncio.CancelledError:
+                log.info("cancelled", request_id=request_id)
+                raise
+            except Exception as error:
+                log.exception("failed", request_id=request_id)
+                raise Internal(
+                    f"an error of the service; its log has the cause under {request_id}"
+                ) from error
+            finally:
+                self._running -= 1
+                if not self._running:
+                    self._idle.set()
+
+    async def drain(self, longest_s: float) -> None:
+        """Refuse new queries, and wait until those in flight are answered.
+
+        Args:
+            longest_s: Seconds after which to wait no longer.
+        """
+        self.stopping = True
+        try:
+            await asyncio.wait_for(self._idle.wait(), longest_s)
+        except TimeoutError:
+            log.warning("queries were cut off", count=self._running, after_s=longest_s)
+
+    def strategies(self) -> list[dict[str, Any]]:
+        """Every strategy, as `GET /strategies` lists it."""
+        return [registry.to_json(strategy) for strategy in registry.strategies()]
+
+    def models(self) -> list[dict[str, Any]]:
+        """Every model that is loaded, as `GET /models` lists it."""
+        return [self.card.to_json()]
+
+    async def check(self) -> None:
+        """Make sure that every stage answers.
+
+        A query that was answered within the last seconds proves it; otherwise a canary,
+        one drawn picture, goes through all of them.
+
+        Raises:
+            NotReady: The service is stopping, or a stage does not answer.
+        """
+        if self.stopping:
+            raise NotReady("the service is stopping")
+        async with self._probe:
+            if time.monotonic() - self._proved < FRESH_S:
+                return
+            try:
+                async with asyncio.timeout(CANARY_S):
+                    await self._canary()
+            except (AlaasError, TimeoutError) as error:
+                raise NotReady(f"a stage does not answer: {error or 'timeout'}") from error
+            self._proved = time.monotonic()
+
+    async def _canary(self) -> None:
+        plan = Plan(f"canary-{uuid.uuid4().hex}", "least_confidence", {}, 0, 1, ("probs",))
+        try:
+            scored = await self.engine.process(plan, Items(0, (Item("canary", blob=CANARY),)))
+        finally:
+            await self.engine.discard(plan)
+        if scored.failures:
+            raise NotReady(scored.failures[0].message)
+
+
+def _drawn() -> bytes:
+    from io import BytesIO
+
+    from PIL import Image
+
+    stream = BytesIO()
+    Image.linear_gradient("L").save(stream, "PNG")
+    return stream.getvalue()
+
+
+CANARY: bytes = _drawn()
+"""A picture that every stage can handle: 256 x 256, grey, a gradient."""
+
+
+async def whole(items: Sequence[Any]) -> AsyncIterator[query.Part]:
+    """A pool that came in one piece, as the one part of a source."""
+    if items:
+        yield items

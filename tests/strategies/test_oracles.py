@@ -1,0 +1,137 @@
+"""Every strategy agrees with an implementation that shares no code with it."""
+
+from __future__ import annotations
+
+import doctest
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from numpy.typing import NDArray
+from oracles import CHANCE, PICKS, SCORES
+
+from alaas.strategies import Strategy, check_params, get, run, score, strategies
+
+Array = NDArray[Any]
+Views = dict[str, Array]
+fixed = settings(deadline=None, derandomize=True, max_examples=60)
+
+
+@st.composite
+def some_views(draw: st.DrawFn, strategy: Strategy) -> Views:
+    """The views of a small pool that a strategy takes, with ties, zeros and duplicates."""
+    n, classes, draws = (draw(st.integers(1, most)) for most in (12, 6, 4))
+    views = {
+        "probs": some_distributions(n, classes),
+        "draws": some_distributions(n, draws, classes),
+        "grads": arrays(np.float64, (n, draws), elements=st.floats(-9, 9)),
+        "margins": arrays(np.float64, n, elements=st.floats(-9, 9)),
+    }
+    drawn = {name: draw(views[name]) for name in strategy.needs if name in views}
+    taken = {*strategy.needs, *strategy.optional}
+    embedded = draw(some_embeddings(n)) if "embeddings" in taken else {}
+    return drawn | {name: rows for name, rows in embedded.items() if name in taken}
+
+
+@st.composite
+def some_distributions(draw: st.DrawFn, *shape: int) -> Array:
+    counts = st.integers(0, 3) if draw(st.booleans()) else st.floats(1e-9, 1e3)
+    weights = draw(arrays(np.float64, shape, elements=counts))
+    weights[weights.sum(axis=-1) == 0] = 1.0
+    normalised: Array = weights / weights.sum(axis=-1, keepdims=True)
+    return normalised
+
+
+@st.composite
+def some_embeddings(draw: st.DrawFn, n: int) -> Views:
+    """Points of a small grid, near the origin or far away, and perhaps some labelled."""
+    dims, labelled = draw(st.integers(1, 3)), draw(st.integers(0, 3))
+    # Multiples of n have an exact mean, so that rows equally far from it tie exactly.
+    grid = draw(arrays(np.int64, (n + labelled, dims), elements=st.integers(-2, 2)))
+    dtype = draw(st.sampled_from([np.float16, np.float32, np.float64]))
+    points = (n * grid + draw(st.sampled_from([0, 1000]))).astype(dtype)
+    views = {"embeddings": points[:n]}
+    return views | ({"labelled_embeddings": points[n:]} if labelled else {})
+
+
+def rows_of(views: Views, strategy: Strategy) -> int:
+    return len(views[strategy.needs[0]])
+
+
+@pytest.mark.parametrize("name", SCORES)
+@fixed
+@given(data=st.data())
+def test_scores_of_random_pools(name: str, data: st.DataObject) -> None:
+    strategy = get(name)
+    views = data.draw(some_views(strategy))
+    rows = zip(*(views[need] for need in strategy.needs), strict=True)
+    expected = [SCORES[name](*row) for row in rows]
+    scores = score(strategy, views, check_params(strategy, None))
+    np.testing.assert_allclose(scores, expected, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", SCORES)
+@fixed
+@given(data=st.data(), budget=st.integers(1, 14))
+def test_the_best_rows_are_those_that_a_full_sort_puts_first(
+    name: str, data: st.DataObject, budget: int
+) -> None:
+    strategy = get(name)
+    views = data.draw(some_views(strategy))
+    ids = [str(row) for row in range(rows_of(views, strategy))]
+    scores = score(strategy, views, check_params(strategy, None)).tolist()
+    order = sorted(range(len(ids)), key=lambda row: (-scores[row], row))[:budget]
+    selection = run(name, views, ids=ids, budget=budget)
+    assert selection.ids == tuple(ids[row] for row in order)
+    assert selection.scores.tolist() == [scores[row] for row in order]
+
+
+@pytest.mark.parametrize("name", PICKS)
+@fixed
+@given(data=st.data(), budget=st.integers(1, 14))
+def test_picks_from_random_pools(name: str, data: st.DataObject, budget: int) -> None:
+    strategy = get(name)
+    views = data.draw(some_views(strategy))
+    ids = [str(row) for row in range(rows_of(views, strategy))]
+    rows, scores = PICKS[name](views, min(budget, len(ids)))
+    selection = run(name, views, ids=ids, budget=budget)
+    assert selection.ids == tuple(ids[row] for row in rows)
+    np.testing.assert_allclose(selection.scores, scores, rtol=1e-12)
+
+
+@pytest.mark.parametrize("name", CHANCE)
+def test_random_choices_have_their_distribution(name: str) -> None:
+    def choose(n: int, budget: int, seed: int, **views: Array) -> tuple[int, ...]:
+        ids = [str(row) for row in range(n)]
+        return tuple(map(int, run(name, views, ids=ids, budget=budget, seed=seed).ids))
+
+    assert CHANCE[name](choose) > 0.01
+
+
+def flaws(strategy: Strategy, tables: Sequence[Any] = (SCORES, PICKS, CHANCE)) -> list[str]:
+    """What a strategy lacks before it can be trusted."""
+    document = strategy.function.__doc__ or ""
+    examples = doctest.DocTestParser().get_examples(document)
+    lacking = {
+        "an oracle in one table": sum(strategy.name in table for table in tables) == 1,
+        "a formula": re.search(r"``u\(x\) [=~] [^`]+``", document),
+        "a doctest with a result": any(example.want for example in examples),
+        "the meaning of what it returns": "Returns:" in document,
+        "a cost in axis letters": re.fullmatch(r"O\([NMKCDTBG +()^0-9log]+\)", strategy.cost),
+        "a paper with its year": re.search(r"\b(18|19|20)\d\d\b", strategy.paper),
+    }
+    return [what for what, there in lacking.items() if not there]
+
+
+@pytest.mark.parametrize("strategy", strategies(), ids=lambda strategy: strategy.name)
+def test_a_strategy_has_its_oracle_formula_example_cost_and_paper(strategy: Strategy) -> None:
+    assert flaws(strategy) == []
+
+
+def test_every_oracle_belongs_to_a_strategy() -> None:
+    assert {*SCORES, *PICKS, *CHANCE} == {strategy.name for strategy in strategies()}

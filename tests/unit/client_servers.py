@@ -1,0 +1,317 @@
+"""Small real servers, one a transport, in front of one scripted service."""
+
+from __future__ import annotations
+
+import json
+import ssl
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Event, Thread
+from typing import Any
+
+import grpc
+import trustme
+from websockets.exceptions import ConnectionClosed
+from websockets.sync.server import ServerConnection, serve
+
+from alaas.core.errors import AlaasError, EmptyInput, NotFound
+from alaas.core.wire import (
+    Failure,
+    Item,
+    Pick,
+    Progress,
+    QueryResponse,
+    Receipt,
+    StageTiming,
+    Timings,
+    Warn,
+    item_from_json,
+)
+from alaas.proto import convert
+from alaas.proto.alaas.v1 import active_learning_pb2 as pb
+from alaas.proto.alaas.v1 import active_learning_pb2_grpc as pb_grpc
+
+WAIT_S = 30  # how long a test waits for an event before it fails
+
+STRATEGIES = [
+    {
+        "name": "least_confidence",
+        "aliases": ["LC", "LeastConfidence"],
+        "family": "uncertainty",
+        "needs": ["probs"],
+        "cost": "O(N C)",
+        "paper": "Lewis and Gale 1994",
+        "params": {"batch": 4, "tau": 0.5},
+        "summary": "One less the largest probability.",
+    }
+]
+
+
+def choose_last(parameters: dict[str, Any], items: Sequence[Item]) -> QueryResponse:
+    """Choose the last `budget` items, the very last one first, and fail the first item."""
+    if not items:
+        raise EmptyInput("the pool has no items")
+    chosen = list(items)[::-1][: int(parameters["budget"])]
+    return QueryResponse(
+        picks=tuple(
+            Pick(item.id, rank, 1.0 - rank / 8, uri=item.uri, text=item.text)
+            for rank, item in enumerate(chosen)
+        ),
+        failures=(Failure(items[0].id, "fetch", "upstream_not_found", "gone", items[0].uri),),
+        timings=Timings(1.5, {"fetch": StageTiming(0.25, len(items))}),
+        receipt=Receipt(
+            strategy=str(parameters.get("strategy", "entropy")),
+            params=parameters.get("params", {}),
+            seed=int(parameters.get("seed", 7)),
+            budget=int(parameters["budget"]),
+            model="abc",
+            version="0.3.0",
+            pool_size=len(items) - 1,
+        ),
+        warnings=(Warn("slow_host", "one host was slow"),),
+        request_id="r-1",
+    )
+
+
+@dataclass
+class Service:
+    """What the servers do with a query, and what they saw.
+
+    Attributes:
+        reply: Makes the answer of the parameters and the whole pool.
+        refuse: Raised when the first part has arrived, before the rest is read.
+        hold: Where set, the answer waits for it.
+        chatter: Progress events that are sent before any part is read.
+        asked: Parameters and pools of the queries that were read to their end.
+        parts: Items of each part that arrived.
+        arrived: A part has arrived.
+        gone: A client left before its answer.
+        connections: Connections that were opened.
+    """
+
+    reply: Callable[[dict[str, Any], Sequence[Item]], QueryResponse] = choose_last
+    refuse: AlaasError | None = None
+    hold: Event | None = None
+    chatter: int = 0
+    asked: list[tuple[dict[str, Any], list[Item]]] = field(default_factory=list)
+    parts: list[int] = field(default_factory=list)
+    arrived: Event = field(default_factory=Event)
+    gone: Event = field(default_factory=Event)
+    connections: int = 0
+
+    def take(self, part: Sequence[Item]) -> Progress:
+        """Take in a part; the progress is what has been received by then."""
+        self.parts.append(len(part))
+        self.arrived.set()
+        if self.refuse is not None:
+            raise self.refuse
+        return Progress(done=sum(self.parts), failed=0, received=sum(self.parts))
+
+    def answer(self, parameters: dict[str, Any], items: list[Item]) -> QueryResponse:
+        """Answer a pool that is complete."""
+        if self.hold is not None:
+            assert self.hold.wait(WAIT_S)
+        self.asked.append((parameters, items))
+        return self.reply(parameters, items)
+
+
+def _items(documents: Iterable[Any]) -> list[Item]:
+    read = [item_from_json(document, row) for row, document in enumerate(documents)]
+    return [item for item in read if isinstance(item, Item)]
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    service: Service
+    prefix: str
+
+    def setup(self) -> None:
+        super().setup()
+        self.service.connections += 1
+
+    def do_GET(self) -> None:
+        if self.path == f"{self.prefix}/strategies":
+            self._send(200, {"strategies": STRATEGIES})
+        else:
+            self._send(404, NotFound(f"nothing at {self.path}").problem())
+
+    def do_POST(self) -> None:
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        try:
+            if self.path != f"{self.prefix}/query":
+                raise NotFound(f"nothing at {self.path}")
+            items = _items(body["data"])
+            self.service.take(items)
+            if self.service.hold is not None and self.rfile.read(1) == b"":
+                self.service.gone.set()
+                return
+            answer = self.service.answer(body["parameters"], items)
+        except AlaasError as error:
+            self._send(error.status, error.problem())
+        else:
+            self._send(200, answer.to_json())
+
+    def _send(self, status: int, document: Any) -> None:
+        body = json.dumps(document).encode()
+        self.send_response(status)
+        kind = "application/json" if status == 200 else "application/problem+json"
+        self.send_header("Content-Type", kind)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Say nothing."""
+
+
+class _HttpServer(ThreadingHTTPServer):
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Say nothing: a client may break a connection off, or refuse a certificate."""
+
+
+@contextmanager
+def http_server(
+    service: Service, *, prefix: str = "", certificate: trustme.LeafCert | None = None
+) -> Iterator[str]:
+    """Serve over HTTP on a free port; gives the address."""
+    handler = type("Handler", (_Handler,), {"service": service, "prefix": prefix})
+    with _HttpServer(("127.0.0.1", 0), handler) as server:
+        if certificate is not None:
+            server.socket = server_context(certificate).wrap_socket(
+                server.socket, server_side=True, do_handshake_on_connect=False
+            )
+        thread = Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        try:
+            scheme = "http" if certificate is None else "https"
+            yield f"{scheme}://localhost:{server.server_port}{prefix}"
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def server_context(certificate: trustme.LeafCert) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    certificate.configure_cert(context)
+    return context
+
+
+@contextmanager
+def websocket_server(
+    service: Service, *, prefix: str = "", certificate: trustme.LeafCert | None = None
+) -> Iterator[str]:
+    """Serve over WebSocket on a free port; gives the address."""
+
+    def send(connection: ServerConnection, kind: str, document: dict[str, Any]) -> None:
+        connection.send(json.dumps({"type": kind, **document}))
+
+    def converse(connection: ServerConnection) -> None:
+        query = json.loads(connection.recv())
+        assert query["type"] == "query"
+        for done in range(service.chatter):
+            send(connection, "progress", Progress(done, 0, done).to_json())
+        items: list[Item] = []
+        while (event := json.loads(connection.recv()))["type"] == "items":
+            part = _items(event["data"])
+            progress = service.take(part)
+            items += part
+            send(connection, "progress", progress.to_json())
+        assert event["type"] == "end"
+        if service.hold is not None:
+            connection.recv()  # ends when the client has gone
+        send(connection, "result", service.answer(query["parameters"], items).to_json())
+
+    def handle(connection: ServerConnection) -> None:
+        service.connections += 1
+        assert connection.request is not None
+        assert connection.request.path == f"{prefix}/ws"
+        try:
+            converse(connection)
+        except AlaasError as error:
+            send(connection, "error", {"problem": error.problem()})
+        except ConnectionClosed:
+            service.gone.set()
+
+    context = None if certificate is None else server_context(certificate)
+    with serve(handle, "127.0.0.1", 0, ssl=context, max_size=None) as server:
+        thread = Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            scheme = "ws" if certificate is None else "wss"
+            yield f"{scheme}://localhost:{server.socket.getsockname()[1]}{prefix}"
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+class _Servicer(pb_grpc.ActiveLearningServicer):  # type: ignore[misc]
+    def __init__(self, service: Service) -> None:
+        self._service = service
+
+    def QueryStream(
+        self, parts: Iterator[pb.QueryPart], context: grpc.ServicerContext
+    ) -> Iterator[pb.QueryEvent]:
+        service = self._service
+        try:
+            parameters = convert.parameters_from_message(next(parts).parameters)
+            items: list[Item] = []
+            for message in parts:
+                part = [
+                    convert.item_from_message(item, len(items) + row)
+                    for row, item in enumerate(message.items)
+                ]
+                progress = service.take(part)
+                items += part
+                yield pb.QueryEvent(progress=convert.progress_to_message(progress))
+            if service.hold is not None:
+                context.add_callback(service.gone.set)
+            answer = service.answer(parameters, items)
+            yield pb.QueryEvent(response=convert.response_to_message(answer))
+        except AlaasError as error:
+            problem = json.dumps(error.problem()).encode()
+            context.set_trailing_metadata((("alaas-problem-bin", problem),))
+            context.abort(grpc.StatusCode.INVALID_ARGUMENT, error.detail)
+
+    def Strategies(
+        self, request: pb.StrategiesRequest, context: grpc.ServicerContext
+    ) -> pb.StrategiesResponse:
+        return pb.StrategiesResponse(
+            strategies=[
+                pb.Strategy(**{**strategy, "params": convert.struct(strategy["params"])})
+                for strategy in STRATEGIES
+            ]
+        )
+
+
+@contextmanager
+def grpc_server(service: Service, *, certificate: trustme.LeafCert | None = None) -> Iterator[str]:
+    """Serve over gRPC on a free port; gives the address."""
+    with ThreadPoolExecutor(4) as workers:
+        server = grpc.server(workers, options=[("grpc.max_receive_message_length", -1)])
+        pb_grpc.add_ActiveLearningServicer_to_server(_Servicer(service), server)
+        if certificate is None:
+            port = server.add_insecure_port("localhost:0")
+        else:
+            chain = b"".join(blob.bytes() for blob in certificate.cert_chain_pems)
+            pair = (certificate.private_key_pem.bytes(), chain)
+            port = server.add_secure_port("localhost:0", grpc.ssl_server_credentials([pair]))
+        server.start()
+        try:
+            yield f"{'grpc' if certificate is None else 'grpcs'}://localhost:{port}"
+        finally:
+            server.stop(None).wait()
+
+
+SERVERS = {"http": http_server, "ws": websocket_server, "grpc": grpc_server}
+STREAMS = ("ws", "grpc")
+
+
+def write_bundle(authority: trustme.CA, folder: Path) -> str:
+    """Write the authority's certificate as a CA bundle."""
+    path = folder / "ca.pem"
+    authority.cert_pem.write_to_path(path)
+    return str(path)

@@ -1,0 +1,215 @@
+"""What is particular to one transport: connections, prefixes, TLS, odd servers."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from threading import Thread
+
+import pytest
+import trustme
+from client_servers import (
+    SERVERS,
+    STRATEGIES,
+    Service,
+    grpc_server,
+    http_server,
+    websocket_server,
+    write_bundle,
+)
+from websockets.sync.server import ServerConnection, serve
+
+from alaas.client import Client
+from alaas.core.errors import AlaasError, ConnectionFailed, DeadlineExceeded, NotFound, Unavailable
+
+URIS = ["http://a/0.png", "http://a/1.png"]
+
+
+@pytest.fixture
+def service() -> Service:
+    return Service()
+
+
+@contextmanager
+def _odd_http_server(status: int, body: bytes) -> Iterator[str]:
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        do_POST = do_GET
+
+        def log_message(self, format: str, *args: object) -> None:
+            """Say nothing."""
+
+    with HTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}"
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def test_http_keeps_its_connection(service: Service) -> None:
+    with http_server(service) as address, Client(address) as client:
+        client.query(URIS, 1)
+        client.query(URIS, 1)
+        client.strategies()
+    assert service.connections == 1
+
+
+@pytest.mark.parametrize("family", ["http", "ws"])
+def test_prefix(family: str, service: Service) -> None:
+    with SERVERS[family](service, prefix="/a/b") as address, Client(f"{address}/") as client:
+        assert client.query(URIS, 1).uris == ["http://a/1.png"]
+        if family == "http":
+            assert client.strategies() == STRATEGIES
+
+
+def test_http_wrong_prefix(service: Service) -> None:
+    with http_server(service) as address, Client(f"{address}/wrong") as client:
+        with pytest.raises(NotFound, match="nothing at /wrong/query"):
+            client.query(URIS, 1)
+
+
+def test_websocket_reads_while_it_sends(service: Service) -> None:
+    service.chatter = 100_000  # some 6 MB, which the server sends before it reads any part
+    pool = [bytes(1 << 20)] * 12
+    with websocket_server(service) as address, Client(address) as client:
+        assert client.query(pool, 1).ids == ["11"]
+    assert service.parts == [1] * 12
+
+
+def test_grpc_finds_a_server_that_comes_late(service: Service) -> None:
+    with grpc_server(Service()) as address:
+        pass
+    with Client(address) as client:
+        with pytest.raises(ConnectionFailed):
+            client.strategies()
+    with grpc_server(service) as address, Client(address) as client:
+        assert client.strategies() == STRATEGIES
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "kind"),
+    [
+        (200, b"<html>", ConnectionFailed),
+        (200, b'{"data": []}', ConnectionFailed),
+        (200, b"[]", ConnectionFailed),
+        (301, b"", AlaasError),
+        (404, b"<html>", NotFound),
+        (502, b'{"error": "bad gateway"}', Unavailable),
+        (503, b"", Unavailable),
+        (504, b"\xff", DeadlineExceeded),
+    ],
+)
+def test_http_server_of_another_kind(status: int, body: bytes, kind: type[AlaasError]) -> None:
+    with _odd_http_server(status, body) as address, Client(address) as client:
+        for ask in (lambda: client.query(URIS, 1), client.strategies):
+            with pytest.raises(kind) as caught:
+                ask()
+            assert address in caught.value.detail
+
+
+def test_websocket_handshake_is_refused() -> None:
+    with _odd_http_server(
+        404, json.dumps(NotFound("no socket here").problem()).encode()
+    ) as address:
+        with Client(address.replace("http", "ws")) as client:
+            with pytest.raises(NotFound, match="no socket here"):
+                client.query(URIS, 1)
+
+
+@pytest.mark.parametrize(
+    "frames", [[], ["<html>"], ["[]"], ['{"type": "result"}'], ['{"type": "progress"}']]
+)
+def test_websocket_server_of_another_kind(frames: list[str]) -> None:
+    def handle(connection: ServerConnection) -> None:
+        for frame in frames:
+            connection.send(frame)
+
+    with serve(handle, "127.0.0.1", 0) as server:
+        thread = Thread(target=server.serve_forever)
+        thread.start()
+        address = f"ws://127.0.0.1:{server.socket.getsockname()[1]}"
+        try:
+            with pytest.raises(ConnectionFailed) as caught:
+                Client(address).query(URIS, 1)
+        finally:
+            server.shutdown()
+            thread.join()
+    assert address in caught.value.detail
+
+
+def test_grpc_asks_an_http_server(service: Service) -> None:
+    with http_server(service) as address:
+        with Client(address.replace("http", "grpc"), timeout=30) as client:
+            with pytest.raises(ConnectionFailed, match="no connection to grpc://localhost"):
+                client.strategies()
+
+
+@pytest.fixture(scope="module")
+def authority() -> trustme.CA:
+    return trustme.CA()
+
+
+@pytest.fixture(scope="module")
+def certificate(authority: trustme.CA) -> trustme.LeafCert:
+    return authority.issue_cert("localhost")
+
+
+@pytest.mark.filterwarnings("ignore:Unverified HTTPS request")
+@pytest.mark.parametrize("family", SERVERS)
+class TestTLS:
+    def test_trusted_bundle(
+        self,
+        family: str,
+        service: Service,
+        authority: trustme.CA,
+        certificate: trustme.LeafCert,
+        tmp_path: Path,
+    ) -> None:
+        bundle = write_bundle(authority, tmp_path)
+        with SERVERS[family](service, certificate=certificate) as address:
+            with Client(address, verify=bundle) as client:
+                assert client.query(URIS, 1).uris == ["http://a/1.png"]
+
+    def test_stranger(self, family: str, service: Service, certificate: trustme.LeafCert) -> None:
+        with SERVERS[family](service, certificate=certificate) as address:
+            with Client(address) as client, pytest.raises(ConnectionFailed, match="localhost"):
+                client.query(URIS, 1)
+        assert service.asked == []
+
+    @pytest.mark.parametrize("name", ["localhost", "elsewhere.example"])
+    def test_no_questions_asked(
+        self,
+        family: str,
+        name: str,
+        service: Service,
+        authority: trustme.CA,
+    ) -> None:
+        with SERVERS[family](service, certificate=authority.issue_cert(name)) as address:
+            with Client(address, verify=False) as client:
+                assert client.query(URIS, 1).uris == ["http://a/1.png"]
+
+    def test_environment_does_not_override(
+        self,
+        family: str,
+        service: Service,
+        certificate: trustme.LeafCert,
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        other = write_bundle(trustme.CA(), tmp_path)
+        monkeypatch.setenv("REQUESTS_CA_BUNDLE", other)
+        with SERVERS[family](service, certificate=certificate) as address:
+            with Client(address, verify=False) as client:
+                assert len(client.query(URIS, 1)) == 1
