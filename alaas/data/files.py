@@ -15,7 +15,7 @@ from alaas.data.problem import ItemError
 
 # A colon may stand in a file's name, so a scheme is what `//` follows, or one of a few.
 _SCHEME = re.compile(r"([a-z][a-z0-9+.-]*)://|(https?|file|data|s3|gs):", re.IGNORECASE)
-_FILE_URI = re.compile(r"file:(?://(?P<host>[^/?#]*))?(?P<path>/[^?#]*)", re.IGNORECASE)
+_FILE_URI = re.compile(r"file:(?://(?P<host>[^/?#]*))?(?P<path>/(?!/)[^?#]*)", re.IGNORECASE)
 _OUTSIDE = "the path does not lie below a folder that may be read"
 _IRREGULAR = "the path is not a regular file"
 

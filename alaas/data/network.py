@@ -139,7 +139,8 @@ def parse(uri: str, *, schemes: Collection[str]) -> URL:
     if "@" in parts.netloc:
         raise ItemError("uri_invalid", "the address has a user name in it; none is sent")
     host = url.raw_host or ""
-    if not (":" in host or _NAME.fullmatch(host)):
+    bracketed = "[" in parts.netloc
+    if bracketed != (":" in host) or not (bracketed or _NAME.fullmatch(host)):
         raise ItemError("uri_invalid", "the address names no valid host")
     if uri.isascii() and " " not in uri:
         return URL.build(

@@ -112,11 +112,10 @@ def entropy(probs: Probs) -> Scores:
         >>> entropy(np.array([[0.5, 0.5, 0.0], [1.0, 0.0, 0.0]])).round(4)
         array([0.6931, 0.    ])
     """
-    p = probs.astype(np.float64, order="C", copy=False)
     # The smallest normal number stands in for 0: its logarithm is finite, and times 0 is 0.
-    terms = np.maximum(p, np.finfo(np.float64).tiny)
+    terms = np.maximum(probs, np.finfo(np.float64).tiny, dtype=np.float64, order="C")
     np.log(terms, out=terms)
-    terms *= p
+    terms *= probs
     negated: Scores = terms.sum(axis=1)
     return 0 - negated  # a plain minus would make -0.0 of a one-hot row
 

@@ -162,6 +162,16 @@ def test_scores_never_increase_along_the_answer(case: Case) -> None:
 
 
 @every_scorer
+def test_scores_do_not_depend_on_memory_layout(case: Case) -> None:
+    views = case.views(pool(400, classes=100))
+    params = check_params(case.strategy, None)
+    columns = {name: np.asfortranarray(array) for name, array in views.items()}
+    np.testing.assert_array_equal(
+        score(case.strategy, columns, params), score(case.strategy, views, params)
+    )
+
+
+@every_scorer
 def test_equal_scores_go_by_row(case: Case) -> None:
     arrays = {name: np.repeat(array[:2], [4, N - 4], axis=0) for name, array in pool(2).items()}
     ids = case.run(arrays, N, budget=N).ids

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 from oracles import CHANCE, PICKS, SCORES
+from pools import pool
 
 from alaas.strategies import Strategy, check_params, get, run, score, strategies
 
@@ -73,6 +74,15 @@ def test_scores_of_random_pools(name: str, data: st.DataObject) -> None:
     expected = [SCORES[name](*row) for row in rows]
     scores = score(strategy, views, check_params(strategy, None))
     np.testing.assert_allclose(scores, expected, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", SCORES)
+def test_scores_of_many_classes(name: str) -> None:
+    strategy = get(name)
+    views = {need: rows for need, rows in pool(5, classes=3000).items() if need in strategy.needs}
+    rows = zip(*(views[need] for need in strategy.needs), strict=True)
+    scores = score(strategy, views, check_params(strategy, None))
+    np.testing.assert_allclose(scores, [SCORES[name](*row) for row in rows], rtol=1e-12, atol=1e-12)
 
 
 @pytest.mark.parametrize("name", SCORES)

@@ -6,7 +6,7 @@ import json
 import ssl
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -16,6 +16,7 @@ from typing import Any
 import grpc
 import trustme
 from websockets.exceptions import ConnectionClosed
+from websockets.http11 import Request, Response
 from websockets.sync.server import ServerConnection, serve
 
 from alaas.core.errors import AlaasError, EmptyInput, NotFound
@@ -37,7 +38,7 @@ from alaas.proto.alaas.v1 import active_learning_pb2_grpc as pb_grpc
 
 WAIT_S = 30  # how long a test waits for an event before it fails
 
-STRATEGIES = [
+STRATEGIES: list[dict[str, Any]] = [
     {
         "name": "least_confidence",
         "aliases": ["LC", "LeastConfidence"],
@@ -85,7 +86,7 @@ class Service:
         reply: Makes the answer of the parameters and the whole pool.
         refuse: Raised when the first part has arrived, before the rest is read.
         hold: Where set, the answer waits for it.
-        chatter: Progress events that are sent before any part is read.
+        chatter: Progress events of 64 KiB each that are sent before any part is read.
         asked: Parameters and pools of the queries that were read to their end.
         parts: Items of each part that arrived.
         arrived: A part has arrived.
@@ -164,7 +165,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(body)
 
-    def log_message(self, format: str, *args: Any) -> None:
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
         """Say nothing."""
 
 
@@ -213,7 +214,8 @@ def websocket_server(
         query = json.loads(connection.recv())
         assert query["type"] == "query"
         for done in range(service.chatter):
-            send(connection, "progress", Progress(done, 0, done).to_json())
+            padded = {**Progress(done, 0, done).to_json(), "note": "x" * 65536}
+            send(connection, "progress", padded)
         items: list[Item] = []
         while (event := json.loads(connection.recv()))["type"] == "items":
             part = _items(event["data"])
@@ -227,8 +229,6 @@ def websocket_server(
 
     def handle(connection: ServerConnection) -> None:
         service.connections += 1
-        assert connection.request is not None
-        assert connection.request.path == f"{prefix}/ws"
         try:
             converse(connection)
         except AlaasError as error:
@@ -236,8 +236,16 @@ def websocket_server(
         except ConnectionClosed:
             service.gone.set()
 
+    def route(connection: ServerConnection, request: Request) -> Response | None:
+        if request.path == f"{prefix}/strategies":
+            return connection.respond(200, json.dumps({"strategies": STRATEGIES}))
+        if request.path != f"{prefix}/ws":
+            problem = NotFound(f"nothing at {request.path}").problem()
+            return connection.respond(404, json.dumps(problem))
+        return None
+
     context = None if certificate is None else server_context(certificate)
-    with serve(handle, "127.0.0.1", 0, ssl=context, max_size=None) as server:
+    with serve(handle, "127.0.0.1", 0, ssl=context, max_size=None, process_request=route) as server:
         thread = Thread(target=server.serve_forever)
         thread.start()
         try:
@@ -248,7 +256,7 @@ def websocket_server(
             thread.join()
 
 
-class _Servicer(pb_grpc.ActiveLearningServicer):  # type: ignore[misc]
+class _Servicer(pb_grpc.ActiveLearningServicer):
     def __init__(self, service: Service) -> None:
         self._service = service
 
@@ -292,7 +300,9 @@ def grpc_server(service: Service, *, certificate: trustme.LeafCert | None = None
     """Serve over gRPC on a free port; gives the address."""
     with ThreadPoolExecutor(4) as workers:
         server = grpc.server(workers, options=[("grpc.max_receive_message_length", -1)])
-        pb_grpc.add_ActiveLearningServicer_to_server(_Servicer(service), server)
+        pb_grpc.add_ActiveLearningServicer_to_server(  # type: ignore[no-untyped-call]
+            _Servicer(service), server
+        )
         if certificate is None:
             port = server.add_insecure_port("localhost:0")
         else:
@@ -306,7 +316,11 @@ def grpc_server(service: Service, *, certificate: trustme.LeafCert | None = None
             server.stop(None).wait()
 
 
-SERVERS = {"http": http_server, "ws": websocket_server, "grpc": grpc_server}
+SERVERS: dict[str, Callable[..., AbstractContextManager[str]]] = {
+    "http": http_server,
+    "ws": websocket_server,
+    "grpc": grpc_server,
+}
 STREAMS = ("ws", "grpc")
 
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from threading import Event
 from typing import Any
@@ -23,8 +23,6 @@ from alaas.core.errors import (
     ValidationFailed,
 )
 
-Connect = Callable[..., Client]
-
 
 @pytest.fixture(params=SERVERS)
 def family(request: pytest.FixtureRequest) -> str:
@@ -41,15 +39,18 @@ def service() -> Iterator[Service]:
 
 @pytest.fixture
 def client(family: str, service: Service) -> Iterator[Client]:
-    server: AbstractContextManager[str] = SERVERS[family](service)
-    with server as address, Client(address) as client:
+    with SERVERS[family](service) as address, Client(address) as client:
         yield client
 
 
 @pytest.mark.filterwarnings("ignore:one host was slow", "ignore:1 items could not")
 class TestParity:
     def test_same_result(self, client: Client, service: Service) -> None:
-        items = ["http://a/0.png", Item("b", uri="http://a/1.png"), {"text": "c"}]
+        items: list[str | Item | dict[str, str]] = [
+            "http://a/0.png",
+            Item("b", uri="http://a/1.png"),
+            {"text": "c"},
+        ]
         result = client.query(
             items, 2, strategy="badge", params={"draws": 3}, seed=5, on_item_error="skip"
         )
@@ -113,7 +114,7 @@ class TestParity:
             yield "http://a/0.png"
             raise OSError("the disk is gone")
 
-        with pytest.raises(OSError, match="^the disk is gone$"):
+        with pytest.raises(OSError, match=r"^the disk is gone$"):
             client.query(pool(), 1)
 
     def test_bad_parameter(self, client: Client, service: Service) -> None:
@@ -152,7 +153,8 @@ class TestCallersOfEarlierReleases:
         assert client.query_by_images([str(path) for path in paths], 1) == [str(paths[1])]
 
     def test_what_a_list_cannot_say_is_a_warning(self, client: Client) -> None:
-        with pytest.warns(UserWarning) as caught:
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
             client.query_by_uri(["x", "y"], 1)
         assert [str(one.message) for one in caught] == [
             "one host was slow",
@@ -180,7 +182,7 @@ class TestUnreadableFiles:
             client.query([tmp_path / "a"], 1)
 
     def test_empty_pool_is_the_servers_to_judge(self, client: Client) -> None:
-        with pytest.raises(EmptyInput, match="^the pool has no items$"):
+        with pytest.raises(EmptyInput, match=r"^the pool has no items$"):
             client.query([], 1)
 
 
@@ -193,9 +195,11 @@ def test_one_item_is_no_pool(one: Any) -> None:
 @pytest.mark.parametrize(("ask", "row"), [("query_by_uri", 3), ("query_by_images", 4)])
 def test_wrong_types_name_their_row(ask: str, row: Any, tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"pixels")
-    with Client("http://localhost:1") as client:
-        with pytest.raises(ValidationFailed, match="^/data/1: must be .* got int$"):
-            getattr(client, ask)([str(tmp_path / "a"), row], 1)
+    with (
+        Client("http://localhost:1") as client,
+        pytest.raises(ValidationFailed, match=r"^/data/1: must be .* got int$"),
+    ):
+        getattr(client, ask)([str(tmp_path / "a"), row], 1)
 
 
 @pytest.mark.parametrize("family", STREAMS)
@@ -213,9 +217,12 @@ class TestStreams:
     def test_an_early_refusal_ends_an_endless_pool(self, family: str, service: Service) -> None:
         service.refuse = ValidationFailed("the pool is larger than 512 items")
         pool = (f"http://a/{row}.png" for row in itertools.count())
-        with SERVERS[family](service) as address, Client(address) as client:
-            with pytest.raises(ValidationFailed, match="larger than 512 items"):
-                client.query(pool, 1)
+        with (
+            SERVERS[family](service) as address,
+            Client(address) as client,
+            pytest.raises(ValidationFailed, match="larger than 512 items"),
+        ):
+            client.query(pool, 1)
 
     def test_progress_is_shown(
         self, family: str, service: Service, capsys: pytest.CaptureFixture[str]
@@ -237,7 +244,7 @@ def test_http_shows_no_progress(service: Service, capsys: pytest.CaptureFixture[
 
 @pytest.mark.parametrize("server", ["ftp://a", "localhost:8081", "a", "", "HTTP+unix://a"])
 def test_bad_schemes(server: str) -> None:
-    with pytest.raises(ValueError, match="is not a valid scheme.*http, https, ws, .*grpcs"):
+    with pytest.raises(ValueError, match=r"is not a valid scheme.*http, https, ws, .*grpcs"):
         Client(server)
 
 

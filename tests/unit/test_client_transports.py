@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -43,9 +42,9 @@ def _odd_http_server(status: int, body: bytes) -> Iterator[str]:
             self.end_headers()
             self.wfile.write(body)
 
-        do_POST = do_GET
+        do_POST = do_GET  # noqa: N815
 
-        def log_message(self, format: str, *args: object) -> None:
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002
             """Say nothing."""
 
     with HTTPServer(("127.0.0.1", 0), Handler) as server:
@@ -70,30 +69,32 @@ def test_http_keeps_its_connection(service: Service) -> None:
 def test_prefix(family: str, service: Service) -> None:
     with SERVERS[family](service, prefix="/a/b") as address, Client(f"{address}/") as client:
         assert client.query(URIS, 1).uris == ["http://a/1.png"]
-        if family == "http":
-            assert client.strategies() == STRATEGIES
+        assert client.strategies() == STRATEGIES
 
 
-def test_http_wrong_prefix(service: Service) -> None:
-    with http_server(service) as address, Client(f"{address}/wrong") as client:
-        with pytest.raises(NotFound, match="nothing at /wrong/query"):
-            client.query(URIS, 1)
+@pytest.mark.parametrize(("family", "path"), [("http", "/query"), ("ws", "/ws")])
+def test_wrong_prefix(family: str, path: str, service: Service) -> None:
+    with (
+        SERVERS[family](service) as address,
+        Client(f"{address}/wrong") as client,
+        pytest.raises(NotFound, match=f"nothing at /wrong{path}"),
+    ):
+        client.query(URIS, 1)
 
 
 def test_websocket_reads_while_it_sends(service: Service) -> None:
-    service.chatter = 100_000  # some 6 MB, which the server sends before it reads any part
-    pool = [bytes(1 << 20)] * 12
+    service.chatter = 200  # 13 MB, which the server sends before it reads any part
+    pool = [bytes(8 << 20)] * 3  # more than the buffers between the two can hold
     with websocket_server(service) as address, Client(address) as client:
-        assert client.query(pool, 1).ids == ["11"]
-    assert service.parts == [1] * 12
+        assert client.query(pool, 1).ids == ["2"]
+    assert service.parts == [1] * 3
 
 
 def test_grpc_finds_a_server_that_comes_late(service: Service) -> None:
     with grpc_server(Service()) as address:
         pass
-    with Client(address) as client:
-        with pytest.raises(ConnectionFailed):
-            client.strategies()
+    with Client(address) as client, pytest.raises(ConnectionFailed):
+        client.strategies()
     with grpc_server(service) as address, Client(address) as client:
         assert client.strategies() == STRATEGIES
 
@@ -119,15 +120,6 @@ def test_http_server_of_another_kind(status: int, body: bytes, kind: type[AlaasE
             assert address in caught.value.detail
 
 
-def test_websocket_handshake_is_refused() -> None:
-    with _odd_http_server(
-        404, json.dumps(NotFound("no socket here").problem()).encode()
-    ) as address:
-        with Client(address.replace("http", "ws")) as client:
-            with pytest.raises(NotFound, match="no socket here"):
-                client.query(URIS, 1)
-
-
 @pytest.mark.parametrize(
     "frames", [[], ["<html>"], ["[]"], ['{"type": "result"}'], ['{"type": "progress"}']]
 )
@@ -150,10 +142,12 @@ def test_websocket_server_of_another_kind(frames: list[str]) -> None:
 
 
 def test_grpc_asks_an_http_server(service: Service) -> None:
-    with http_server(service) as address:
-        with Client(address.replace("http", "grpc"), timeout=30) as client:
-            with pytest.raises(ConnectionFailed, match="no connection to grpc://localhost"):
-                client.strategies()
+    with (
+        http_server(service) as address,
+        Client(address.replace("http", "grpc"), timeout=30) as client,
+        pytest.raises(ConnectionFailed, match="no connection to grpc://localhost"),
+    ):
+        client.strategies()
 
 
 @pytest.fixture(scope="module")
@@ -178,14 +172,19 @@ class TestTLS:
         tmp_path: Path,
     ) -> None:
         bundle = write_bundle(authority, tmp_path)
-        with SERVERS[family](service, certificate=certificate) as address:
-            with Client(address, verify=bundle) as client:
-                assert client.query(URIS, 1).uris == ["http://a/1.png"]
+        with (
+            SERVERS[family](service, certificate=certificate) as address,
+            Client(address, verify=bundle) as client,
+        ):
+            assert client.query(URIS, 1).uris == ["http://a/1.png"]
 
     def test_stranger(self, family: str, service: Service, certificate: trustme.LeafCert) -> None:
-        with SERVERS[family](service, certificate=certificate) as address:
-            with Client(address) as client, pytest.raises(ConnectionFailed, match="localhost"):
-                client.query(URIS, 1)
+        with (
+            SERVERS[family](service, certificate=certificate) as address,
+            Client(address) as client,
+            pytest.raises(ConnectionFailed, match="localhost"),
+        ):
+            client.query(URIS, 1)
         assert service.asked == []
 
     @pytest.mark.parametrize("name", ["localhost", "elsewhere.example"])
@@ -196,9 +195,11 @@ class TestTLS:
         service: Service,
         authority: trustme.CA,
     ) -> None:
-        with SERVERS[family](service, certificate=authority.issue_cert(name)) as address:
-            with Client(address, verify=False) as client:
-                assert client.query(URIS, 1).uris == ["http://a/1.png"]
+        with (
+            SERVERS[family](service, certificate=authority.issue_cert(name)) as address,
+            Client(address, verify=False) as client,
+        ):
+            assert client.query(URIS, 1).uris == ["http://a/1.png"]
 
     def test_environment_does_not_override(
         self,
@@ -210,6 +211,8 @@ class TestTLS:
     ) -> None:
         other = write_bundle(trustme.CA(), tmp_path)
         monkeypatch.setenv("REQUESTS_CA_BUNDLE", other)
-        with SERVERS[family](service, certificate=certificate) as address:
-            with Client(address, verify=False) as client:
-                assert len(client.query(URIS, 1)) == 1
+        with (
+            SERVERS[family](service, certificate=certificate) as address,
+            Client(address, verify=False) as client,
+        ):
+            assert len(client.query(URIS, 1)) == 1

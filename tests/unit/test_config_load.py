@@ -17,6 +17,7 @@ from alaas.core.errors import ConfigError
 CONFIGS = sorted((Path(__file__).parents[2] / "configs").glob("*.yml"))
 PORT = "active_learning.al_worker.port"
 PORT_VARIABLE = "ALAAS_ACTIVE_LEARNING__AL_WORKER__PORT"
+CHOICES = {"active_learning.strategy.type": ["LeastConfidence", "k_center", "badge"]}
 Write = Callable[[str], Path]
 
 
@@ -65,13 +66,13 @@ class TestPriority:
     def test_flags_then_environment_then_file_then_defaults(self, write: Write) -> None:
         file = write("active_learning: {al_worker: {port: 1}}")
         everything: dict[str, Any] = {"overrides": {PORT: 3}, "environ": {PORT_VARIABLE: "2"}}
-        for port, origin, given in [
+        for port, origin, sources in [
             (3, "command line", {"path": file, **everything}),
             (2, "environment", {"path": file, "environ": {PORT_VARIABLE: "2"}}),
             (1, "file", {"path": file, "environ": {}}),
             (8081, "default", {"environ": {}}),
         ]:
-            loaded = load(**given)
+            loaded = load(**sources)
             assert loaded.settings.active_learning.al_worker.port == (port,)
             assert loaded.origins[PORT] == origin
 
@@ -85,9 +86,8 @@ class TestPriority:
 
     def test_rows_show_every_value_with_its_origin(self, write: Write) -> None:
         preprocess = "{size: 8, mean: [0, 0, 0], std: [1, 1, 1]}"
-        file = write(
-            f"active_learning: {{strategy: {{params: {{k: 3}}, model: {{preprocess: {preprocess}}}}}}}"
-        )
+        strategy = f"{{params: {{k: 3}}, model: {{preprocess: {preprocess}}}}}"
+        file = write(f"active_learning: {{strategy: {strategy}}}")
         rows = {key: (value, origin) for key, value, origin in load(file, environ={}).rows()}
         above = "active_learning.strategy"
         assert rows[f"{above}.params"] == ({"k": 3}, "file")
@@ -246,21 +246,19 @@ class TestMistakes:
 
 
 class TestNames:
-    CHOICES = {"active_learning.strategy.type": ["LeastConfidence", "k_center", "badge"]}
-
     @pytest.mark.parametrize("name", ["LeastConfidence", "least_confidence", "K-Center", "BADGE"])
     def test_case_and_separators_do_not_matter(self, name: str) -> None:
         overrides = {"active_learning.strategy.type": name}
-        loaded = load(environ={}, overrides=overrides, choices=self.CHOICES)
+        loaded = load(environ={}, overrides=overrides, choices=CHOICES)
         assert loaded.settings.active_learning.strategy.type == name
 
     def test_the_nearest_name_is_offered(self, write: Write) -> None:
         file = write("active_learning:\n  strategy: {type: LeastConfidnce}")
-        assert lines(file, choices=self.CHOICES) == [
+        assert lines(file, choices=CHOICES) == [
             "cfg.yml:2: active_learning.strategy.type: "
             "unknown name 'LeastConfidnce'; did you mean 'LeastConfidence'?"
         ]
 
     def test_where_none_is_near_all_are_named(self, write: Write) -> None:
-        (line,) = lines(write("active_learning: {strategy: {type: xyz}}"), choices=self.CHOICES)
+        (line,) = lines(write("active_learning: {strategy: {type: xyz}}"), choices=CHOICES)
         assert line.endswith("unknown name 'xyz'; valid are LeastConfidence, k_center, badge")

@@ -52,7 +52,7 @@ def test_settings_survive_a_round_trip() -> None:
 
 def test_settings_are_frozen() -> None:
     with pytest.raises(ValidationError, match="frozen"):
-        Settings().name = "other"  # type: ignore[misc]
+        Settings().name = "other"
 
 
 def test_a_section_whose_keys_are_all_commented_out_keeps_its_defaults() -> None:

@@ -18,7 +18,7 @@ from alaas.client import QueryResult
 from alaas.core.errors import ConfigError, MissingExtra, ValidationFailed
 from alaas.core.wire import Pick, QueryResponse, Receipt, Timings
 from alaas.demo import digits, network, report, run, sheet, trial
-from alaas.models import load as load_model
+from alaas.models.load import load as load_model
 
 
 @pytest.fixture(scope="module")
@@ -238,6 +238,15 @@ def test_a_file_is_no_folder(tmp_path: Path) -> None:
     assert (tmp_path / "out").read_text() == "mine"
 
 
+def test_it_says_first_what_will_happen(tmp_path: Path, parts: digits.Split) -> None:
+    text = StringIO()
+    with pytest.raises(ConfigError):
+        run.run(tmp_path / "out", seeds=3, budget=9999, console=Console(file=text, width=500))
+    assert f"on {len(parts.labelled)} handwritten digits" in text.getvalue()
+    assert "which 9999 others" in text.getvalue()
+    assert "3 times in all" in text.getvalue()
+
+
 def test_missing_dependencies_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(run, "NEEDED", ("numpy", "no_such_module"))
     with pytest.raises(MissingExtra, match=r"needs no_such_module: .* 'alaas\[server\]'"):
@@ -267,7 +276,8 @@ def test_an_interrupted_run_leaves_no_folder_of_its_own(
 def test_the_door_of_the_demo_is_light() -> None:
     code = (
         "import sys, alaas.demo.run, alaas.demo.report\n"
-        "print(*sorted({'numpy', 'torch', 'sklearn', 'PIL', 'jina', 'pydantic'} & set(sys.modules)))"
+        "heavy = {'numpy', 'torch', 'sklearn', 'PIL', 'jina', 'pydantic'}\n"
+        "print(*sorted(heavy & set(sys.modules)))"
     )
     loaded = subprocess.run(
         [sys.executable, "-c", code],

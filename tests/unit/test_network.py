@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 
 import pytest
@@ -147,18 +148,15 @@ def test_other_addresses_are_encoded() -> None:
 
 @given(st.text() | st.builds("http://{}{}".format, st.text(max_size=20), st.text(max_size=20)))
 def test_row21_no_text_gets_past_parse_but_as_a_valid_url(text: str) -> None:
-    try:
+    """Anything else than an `ItemError` fails this test."""
+    with suppress(ItemError):
         url = parse(text, schemes=WEB)
-        address = literal(url.raw_host or "")
-    except ItemError as error:
-        assert error.code in {"uri_invalid", "uri_blocked", "scheme_disabled"}
-        return
-    assert url.scheme in WEB
-    assert url.raw_host
-    assert url.raw_user is None
-    assert url.raw_path_qs.isascii()
-    if address is not None:
-        assert str(address) == url.raw_host
+        assert url.scheme in WEB
+        assert url.raw_host
+        assert url.raw_user is None
+        assert url.raw_path_qs.isascii()
+        address = literal(url.raw_host)
+        assert address is None or str(address) == url.raw_host
 
 
 @given(st.ip_addresses(v=6), st.sampled_from([80, 443, 8080]))

@@ -1,0 +1,442 @@
+"""The preprocess stage against torchvision's presets and against broken files."""
+
+from __future__ import annotations
+
+import os
+import resource
+import struct
+import subprocess
+import sys
+import warnings
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image, ImageCms
+
+from alaas.config.preprocessing import Preprocessing
+from alaas.config.tree import LimitsSettings
+from alaas.core.types import Raw, Raws
+from alaas.core.wire import Failure
+from alaas.data.decode import FORMATS, decode, preprocess
+from alaas.data.problem import ItemError
+from alaas.data.signatures import name_format
+
+PIXELS = 25_000_000
+LIMITS = LimitsSettings()
+
+
+def spec(size: Any = 224, resize: Any = 256, interpolation: str = "bilinear") -> Preprocessing:
+    return Preprocessing.model_validate(
+        {
+            "size": size,
+            "resize": resize,
+            "mean": (0.485, 0.456, 0.406),
+            "std": (0.229, 0.224, 0.225),
+            "interpolation": interpolation,
+        }
+    )
+
+
+def picture(width: int, height: int, mode: str = "RGB", seed: int = 0) -> Image.Image:
+    """Noise over a gradient: every pixel counts, and neighbours differ."""
+    bands = len(Image.new(mode, (1, 1)).getbands())
+    noise = np.random.default_rng(seed).integers(0, 128, (height, width, bands), np.uint8)
+    slope = np.linspace(0, 127, width, dtype=np.uint8)[None, :, None]
+    return Image.frombytes(mode, (width, height), (noise + slope).tobytes())
+
+
+def encoded(image: Image.Image, kind: str = "PNG", **options: Any) -> bytes:
+    file = BytesIO()
+    image.save(file, kind, **options)
+    return file.getvalue()
+
+
+def code(data: bytes, max_pixels: int = PIXELS) -> str:
+    with pytest.raises(ItemError) as caught:
+        decode(data, max_pixels=max_pixels)
+    return caught.value.code
+
+
+def rows(images: list[bytes], asked: Preprocessing) -> np.ndarray[Any, Any]:
+    raws = tuple(Raw(str(i), data) for i, data in enumerate(images))
+    batch = preprocess(Raws(0, raws), asked, LIMITS)
+    assert batch.failures == ()
+    return batch.array
+
+
+# ---- equal to torchvision
+
+SIZES = [
+    (224, 224), (256, 256), (500, 375), (375, 500), (257, 341), (1, 1), (1, 40), (40, 1), (7, 5),
+    (223, 225), (255, 256), (640, 100), (100, 640), (33, 32), (1000, 3),
+]  # fmt: skip
+PRESETS = [
+    "ResNet18_Weights", "ResNet50_Weights", "EfficientNet_B0_Weights", "EfficientNet_V2_S_Weights",
+    "Inception_V3_Weights", "ViT_B_16_Weights", "Swin_T_Weights", "MobileNet_V3_Small_Weights",
+]  # fmt: skip
+
+
+def preset(name: str) -> tuple[Any, Preprocessing]:
+    models = pytest.importorskip("torchvision").models
+    transform = getattr(models, name).DEFAULT.transforms()
+    (size,), (resize,) = transform.crop_size, transform.resize_size
+    return transform, spec(size, resize, transform.interpolation.value)
+
+
+def same_as_torchvision(transform: Any, asked: Preprocessing, images: list[Image.Image]) -> None:
+    """Equal pixels before the preset's scaling, and equal numbers after it."""
+    from torchvision.transforms import functional
+
+    got = rows([encoded(image) for image in images], asked)
+    for row, image in zip(got, images, strict=True):
+        resized = functional.resize(
+            image, transform.resize_size, interpolation=transform.interpolation
+        )
+        expected = np.asarray(functional.center_crop(resized, transform.crop_size))
+        np.testing.assert_array_equal(row, expected)
+        ours = functional.normalize(
+            functional.to_tensor(row.copy()), list(asked.mean), list(asked.std)
+        )
+        np.testing.assert_array_equal(ours.numpy(), transform(image).numpy())
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_pixels_equal_the_presets_of_torchvision_bit_for_bit(name: str) -> None:
+    transform, asked = preset(name)
+    asked = asked.model_copy(update={"mean": transform.mean, "std": transform.std})
+    same_as_torchvision(transform, asked, [picture(w, h, seed=w + h) for w, h in SIZES])
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    width=st.integers(1, 400),
+    height=st.integers(1, 400),
+    size=st.tuples(st.integers(1, 64), st.integers(1, 64)),
+    resize=st.none() | st.integers(1, 80) | st.tuples(st.integers(1, 80), st.integers(1, 80)),
+    interpolation=st.sampled_from(["nearest", "bilinear", "bicubic", "lanczos"]),
+)
+def test_any_size_resize_and_crop_equal_torchvision(
+    width: int, height: int, size: tuple[int, int], resize: Any, interpolation: str
+) -> None:
+    transforms = pytest.importorskip("torchvision").transforms
+    image = picture(width, height, seed=width * height)
+    (row,) = rows([encoded(image)], spec(size, resize, interpolation))
+    if resize is not None:
+        mode = transforms.InterpolationMode(interpolation)
+        image = transforms.functional.resize(image, resize, interpolation=mode)
+    expected = transforms.functional.center_crop(image, size)
+    np.testing.assert_array_equal(row, np.asarray(expected))
+
+
+def photographs() -> Iterator[tuple[str, bytes]]:
+    folder = Path(__file__).parents[3] / "shared" / "data"
+    archive = Path(os.environ.get("ALAAS_TEST_DATA", folder)) / "imagenet-200.zip"
+    if not archive.is_file():
+        pytest.skip(f"no {archive.name} in ALAAS_TEST_DATA or in shared/data beside the repository")
+    with zipfile.ZipFile(archive) as opened:
+        for name in opened.namelist():
+            if name.lower().endswith(".jpeg"):
+                yield name, opened.read(name)
+
+
+def test_photographs_equal_what_a_loop_over_torchvision_sees() -> None:
+    transform, asked = preset("ResNet18_Weights")
+    from torchvision.transforms import functional
+
+    files = list(photographs())
+    turned = 0
+    for name, data in files:
+        image: Image.Image = Image.open(BytesIO(data))
+        if image.getexif().get(274, 1) != 1:
+            turned += 1
+            continue
+        resized = functional.resize(
+            image.convert("RGB"), transform.resize_size, interpolation=transform.interpolation
+        )
+        expected = functional.center_crop(resized, transform.crop_size)
+        np.testing.assert_array_equal(rows([data], asked)[0], np.asarray(expected), name)
+    assert len(files) == 200
+    assert turned < 20
+
+
+# ---- modes
+
+
+FILES: dict[str, Callable[[], bytes]] = {
+    "jpeg": lambda: encoded(picture(33, 20), "JPEG"),
+    "jpeg-progressive": lambda: encoded(picture(33, 20), "JPEG", progressive=True),
+    "jpeg-grey": lambda: encoded(picture(33, 20, "L"), "JPEG"),
+    "jpeg-cmyk": lambda: encoded(picture(33, 20, "CMYK"), "JPEG"),
+    "mpo": lambda: encoded(
+        picture(33, 20), "MPO", save_all=True, append_images=[picture(33, 20, seed=1)]
+    ),
+    "png": lambda: encoded(picture(33, 20)),
+    "png-grey": lambda: encoded(picture(33, 20, "L")),
+    "png-grey-alpha": lambda: encoded(picture(33, 20, "LA")),
+    "png-rgba": lambda: encoded(picture(33, 20, "RGBA")),
+    "png-bit": lambda: encoded(picture(33, 20).convert("1")),
+    "png-palette": lambda: encoded(picture(33, 20).quantize(40)),
+    "png-palette-key": lambda: encoded(picture(33, 20).quantize(40), transparency=3),
+    "png-palette-alpha": lambda: encoded(
+        picture(33, 20).quantize(40), transparency=bytes(range(0, 200, 5))
+    ),
+    "png-rgb-key": lambda: encoded(picture(33, 20), transparency=(1, 2, 3)),
+    "png-profile": lambda: encoded(
+        picture(33, 20),
+        icc_profile=ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes(),
+    ),
+    "apng": lambda: encoded(
+        picture(33, 20), save_all=True, append_images=[picture(33, 20, seed=1)]
+    ),
+    "webp": lambda: encoded(picture(33, 20), "WEBP"),
+    "webp-rgba": lambda: encoded(picture(33, 20, "RGBA"), "WEBP", lossless=True),
+    "webp-animated": lambda: encoded(
+        picture(33, 20), "WEBP", save_all=True, append_images=[picture(33, 20, seed=1)]
+    ),
+    "bmp": lambda: encoded(picture(33, 20), "BMP"),
+    "bmp-palette": lambda: encoded(picture(33, 20).quantize(40), "BMP"),
+    "bmp-rgba": lambda: encoded(picture(33, 20, "RGBA"), "BMP"),
+    "gif": lambda: encoded(picture(33, 20), "GIF"),
+    "gif-key": lambda: encoded(picture(33, 20).quantize(40), "GIF", transparency=2),
+    "gif-animated": lambda: encoded(
+        picture(33, 20), "GIF", save_all=True, append_images=[picture(33, 20, seed=1)]
+    ),
+}
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_row35_every_mode_equals_convert_rgb_and_warns_of_nothing(name: str) -> None:
+    data = FILES[name]()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        expected = np.asarray(Image.open(BytesIO(data)).convert("RGB"))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        image = decode(data, max_pixels=PIXELS)
+    assert image.mode == "RGB"
+    np.testing.assert_array_equal(np.asarray(image), expected)
+
+
+def test_row35_16_bit_greys_are_scaled_not_clipped() -> None:
+    levels = np.array([[0, 128, 129, 257, 32896, 65406, 65407, 65535]], np.uint16)
+    image = decode(encoded(Image.fromarray(levels)), max_pixels=PIXELS)
+    expected = np.rint(levels / 65535 * 255).astype(np.uint8)
+    np.testing.assert_array_equal(np.asarray(image)[..., 0], expected)
+    assert expected.tolist() == [[0, 0, 1, 1, 128, 254, 255, 255]]
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_row35_an_exif_orientation_is_applied(kind: str, orientation: int) -> None:
+    from PIL import ImageOps
+
+    exif = Image.Exif()
+    exif[274] = orientation
+    data = encoded(picture(40, 24), kind, exif=exif)
+    with Image.open(BytesIO(data)) as image:
+        expected = ImageOps.exif_transpose(image).convert("RGB")
+    np.testing.assert_array_equal(np.asarray(decode(data, max_pixels=PIXELS)), np.asarray(expected))
+
+
+@pytest.mark.parametrize("exif", [b"Exif\0\0junk", b"Exif\0\0II*\0\xff\xff\xff\xff", b"Exif\0\0"])
+def test_a_broken_exif_block_costs_nothing_but_itself(exif: bytes) -> None:
+    plain, data = encoded(picture(9, 5), "JPEG"), encoded(picture(9, 5), "JPEG", exif=exif)
+    expected = np.asarray(decode(plain, max_pixels=PIXELS))
+    np.testing.assert_array_equal(np.asarray(decode(data, max_pixels=PIXELS)), expected)
+
+
+# ---- what is no image that can be used
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_row33_a_truncated_file_is_undecodable(name: str) -> None:
+    data = FILES[name]()
+    assert code(data[:20]) == "undecodable"
+    if name not in {"mpo", "apng", "gif-animated", "png-profile"}:
+        assert code(data[: len(data) // 2]) == "undecodable"
+
+
+def test_row33_a_bad_checksum_is_undecodable() -> None:
+    data = bytearray(encoded(picture(40, 40)))
+    data[data.index(b"IDAT") + 20] ^= 0xFF
+    assert code(bytes(data)) == "undecodable"
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    name=st.sampled_from(sorted(FILES)),
+    edits=st.lists(st.tuples(st.integers(0, 2000), st.integers(0, 255)), min_size=1, max_size=8),
+    keep=st.integers(0, 4000),
+)
+def test_row33_no_damage_raises_anything_but_an_item_error(
+    name: str, edits: list[tuple[int, int]], keep: int
+) -> None:
+    data = bytearray(FILES[name]()[:keep])
+    for place, value in edits:
+        if place < len(data):
+            data[place] = value
+    raws = Raws(0, (Raw("a", bytes(data)),))
+    batch = preprocess(raws, spec(8, 9), LimitsSettings(pixels=100_000))
+    assert len(batch.ids) + len(batch.failures) == 1
+    assert all(failure.code != "" for failure in batch.failures)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"", b"\0", b"<!DOCTYPE html><html></html>", b'{"error": 1}', b"BMW makes cars, a text",
+        b"<?xml version='1.0'?><feed/>", b"\x1f\x8b\x08\0", b"PK\3\4", b"\x7fELF",
+        b"\0\0\0\x18ftypmp42", b"RIFF\0\0\0\0WAVEfmt ",
+    ],
+)  # fmt: skip
+def test_row32_what_is_no_image_is_called_so(data: bytes) -> None:
+    assert code(data) == "not_an_image"
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        encoded(picture(4, 4), "TIFF"), encoded(picture(4, 4), "PDF"), encoded(picture(4, 4), "EPS"),
+        encoded(picture(16, 16), "ICO"), encoded(picture(4, 4), "JPEG2000"),
+        encoded(picture(4, 4), "AVIF"), b"SIMPLE  =                    T", b"8BPS\0\1",
+        b"<svg xmlns='http://www.w3.org/2000/svg'/>", b"\xef\xbb\xbf<?xml version='1.0'?>\n<svg/>",
+    ],
+)  # fmt: skip
+def test_row36_a_format_that_is_not_allowed_is_unsupported(data: bytes) -> None:
+    with pytest.raises(ItemError) as caught:
+        decode(data, max_pixels=PIXELS)
+    assert caught.value.code == "unsupported_format"
+    assert all(name in caught.value.message for name in FORMATS)
+
+
+def bomb(width: int, height: int) -> bytes:
+    """A PNG whose header promises a picture that its body does not have."""
+
+    def chunk(kind: bytes, body: bytes) -> bytes:
+        return (
+            struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+        )
+
+    header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
+    body = zlib.compress(b"\0" * 1000)
+    return (
+        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", body) + chunk(b"IEND", b"")
+    )
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        bomb(9000, 9000), bomb(10_000, 9000), bomb(13_000, 13_000), bomb(20_000, 20_000),
+        b"GIF89a\xff\xff\xff\xff\0\0\0," + struct.pack("<HHHHB", 0, 0, 65535, 65535, 0) + b"\2\0;",
+        b"BM" + bytes(12) + struct.pack("<IiiHHIIIIII", 40, 30_000, 30_000, 1, 24, 0, 0, 0, 0, 0, 0),
+    ],
+)  # fmt: skip
+def test_row34_a_pixel_bomb_is_refused_by_its_header_without_a_warning(data: bytes) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert code(data) == "too_many_pixels"
+
+
+def test_row34_the_limit_itself_is_allowed() -> None:
+    data = encoded(picture(20, 10))
+    assert decode(data, max_pixels=200).size == (20, 10)
+    assert code(data, max_pixels=199) == "too_many_pixels"
+
+
+def test_row34_a_bomb_costs_no_memory() -> None:
+    """In a process of its own: the high-water mark of this one says nothing."""
+    script = (
+        "import resource, sys\n"
+        "from alaas.data.decode import decode\n"
+        "from alaas.data.problem import ItemError\n"
+        "data = sys.stdin.buffer.read()\n"
+        "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
+        "try:\n"
+        "    decode(data, max_pixels=25_000_000)\n"
+        "except ItemError as error:\n"
+        "    print(error.code, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)\n"
+    )
+    huge = Image.new("L", (16_000, 16_000))
+    for data in (encoded(huge), bomb(20_000, 20_000), encoded(huge.resize((16_000, 4000)), "WEBP")):
+        done = subprocess.run(
+            [sys.executable, "-c", script], input=data, capture_output=True, check=True
+        )
+        failed, grown_kib = done.stdout.split()
+        assert failed == b"too_many_pixels"
+        assert int(grown_kib) < 30 * 1024
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss > 0
+
+
+def test_row35_a_line_that_would_be_resized_to_a_bomb_is_refused() -> None:
+    raws = Raws(0, (Raw("line", encoded(Image.new("L", (100_000, 1)))),))
+    batch = preprocess(raws, spec(224, 256), LIMITS)
+    assert [failure.code for failure in batch.failures] == ["too_many_pixels"]
+    assert batch.array.shape == (0, 224, 224, 3)
+
+
+def test_memory_running_out_is_not_blamed_on_the_image(monkeypatch: pytest.MonkeyPatch) -> None:
+    def exhausted(_: Any) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr("PIL.PngImagePlugin.PngImageFile.load", exhausted)
+    with pytest.raises(MemoryError):
+        decode(encoded(picture(4, 4)), max_pixels=PIXELS)
+
+
+# ---- batches
+
+
+def test_row37_bad_items_lose_their_row_and_keep_their_reason() -> None:
+    good, before = encoded(picture(30, 20)), Failure("z", "fetch", "not_found", "gone", uri="z")
+    raws = (
+        Raw("a", good),
+        Raw("b", b"<html>"),
+        Raw("c", encoded(picture(30, 20, seed=2))),
+        Raw("d", good[:60]),
+        Raw("e", b"a text", is_text=True),
+        Raw("f", encoded(picture(20, 30, seed=3))),
+    )
+    batch = preprocess(Raws(5, raws, (before,)), spec(8, 10), LIMITS)
+    assert (batch.seq, batch.ids) == (5, ("a", "c", "f"))
+    assert [(f.id, f.stage, f.code) for f in batch.failures] == [
+        ("z", "fetch", "not_found"),
+        ("b", "preprocess", "not_an_image"),
+        ("d", "preprocess", "undecodable"),
+        ("e", "preprocess", "wrong_modality"),
+    ]
+    alone = [rows([raws[i].data], spec(8, 10))[0] for i in (0, 2, 5)]
+    np.testing.assert_array_equal(batch.array, np.stack(alone))
+    assert batch.array.flags.c_contiguous
+    assert batch.array.dtype == np.uint8
+
+
+@pytest.mark.parametrize("count", [0, 1, 9])
+def test_a_pool_of_threads_gives_the_same_array(count: int) -> None:
+    raws = Raws(1, tuple(Raw(str(i), encoded(picture(50 + i, 40, seed=i))) for i in range(count)))
+    with ThreadPoolExecutor(3) as pool:
+        threaded = preprocess(raws, spec(16, 20), LIMITS, pool=pool)
+    alone = preprocess(raws, spec(16, 20), LIMITS)
+    assert threaded.ids == alone.ids == tuple(str(i) for i in range(count))
+    assert threaded.array.shape == (count, 16, 16, 3)
+    assert threaded.array.flags.c_contiguous
+    np.testing.assert_array_equal(threaded.array, alone.array)
+
+
+def test_all_bad_gives_an_empty_array() -> None:
+    batch = preprocess(Raws(0, (Raw("a", b"x"),)), spec(8, 10), LIMITS)
+    assert batch.array.shape == (0, 8, 8, 3)
+    assert batch.array.flags.c_contiguous
+
+
+def test_every_allowed_format_is_known_by_its_signature() -> None:
+    assert {name_format(encoded(picture(4, 4), kind)) for kind in FORMATS} == set(FORMATS)
