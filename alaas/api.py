@@ -97,7 +97,9 @@ def count(budget: int | str, pool_size: int) -> int:
         share = -1.0
     if not 0 < share <= 100:
         message = f"must be a whole number, or a share above 0% and up to 100%, got {text!r}"
-        raise ValidationFailed(f"budget {message}", errors=[FieldError("/parameters/budget", message)])
+        raise ValidationFailed(
+            f"budget {message}", errors=[FieldError("/parameters/budget", message)]
+        )
     return max(1, round(pool_size * share / 100))
 
 

@@ -32,7 +32,7 @@ Source: TypeAlias = (
 )
 
 IMAGE_SUFFIXES = (
-    ".bmp", ".dib", ".gif", ".jfif", ".jpe", ".jpeg", ".jpg", ".mpo", ".png", ".webp",
+    ".bmp", ".gif", ".jfif", ".jpe", ".jpeg", ".jpg", ".mpo", ".png", ".webp",
 )  # fmt: skip
 
 _DIGITS = re.compile(r"([0-9]+)")

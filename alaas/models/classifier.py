@@ -42,9 +42,8 @@ class Classifier:
         self, network: nn.Module, preprocessing: Preprocessing, *, device: str = "cpu"
     ) -> None:
         # Convolutions run faster over NHWC memory, the layout in which pixels arrive.
-        self.network = network.eval().requires_grad_(False).to(
-            device=device, memory_format=torch.channels_last
-        )  # fmt: skip
+        self.network = network.eval().requires_grad_(False).to(device)
+        self.network.to(memory_format=torch.channels_last)
         self.device = torch.device(device)
         self.preprocessing = preprocessing
         self._mean = torch.tensor(preprocessing.mean, device=device).view(1, 3, 1, 1)
@@ -67,7 +66,9 @@ class Classifier:
         except (RuntimeError, TypeError, ValueError) as error:
             first = str(error).splitlines()[0]
             height, width = self.preprocessing.size
-            raise ModelUnavailable(f"the model fails on a {height}x{width} image: {first}") from error
+            raise ModelUnavailable(
+                f"the model fails on a {height}x{width} image: {first}"
+            ) from error
         finally:
             for hook in hooks:
                 hook.remove()

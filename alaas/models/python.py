@@ -38,7 +38,9 @@ def build(settings: ModelSettings) -> tuple[nn.Module, Preprocessing, tuple[str,
             network.load_state_dict(files.read(path))
         except RuntimeError as error:
             first = str(error).splitlines()[0]
-            raise ModelUnavailable(f"{str(path)!r} does not fit {settings.name}: {first}") from error
+            raise ModelUnavailable(
+                f"{str(path)!r} does not fit {settings.name}: {first}"
+            ) from error
     return network, settings.preprocess, ()
 
 

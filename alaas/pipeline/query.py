@@ -234,10 +234,11 @@ class _Ledger:
         for rank, (name, score) in enumerate(zip(selection.ids, selection.scores, strict=True)):
             item = self.kept[self.rows[name]]
             picks.append(Pick(name, rank, float(score), uri=item.uri, text=item.text))
-        lost = {stage: 0 for stage in STAGES}
+        lost = dict.fromkeys(STAGES, 0)
         for failure in self.failures:
             lost[failure.stage] += 1
-        timings, left = {}, len(self.kept)
+        timings: dict[str, StageTiming] = {}
+        left = len(self.kept)
         for stage in STAGES:
             left -= lost[stage]
             timings[stage] = StageTiming(self.busy[stage], left)

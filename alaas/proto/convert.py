@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 from google.protobuf.json_format import MessageToDict
 from google.protobuf.struct_pb2 import Struct
@@ -15,6 +15,7 @@ from alaas.core.wire import (
     Progress,
     QueryResponse,
     Receipt,
+    Stage,
     StageTiming,
     Timings,
     Warn,
@@ -128,7 +129,13 @@ def response_from_message(message: pb.QueryResponse) -> QueryResponse:
             for p in message.picks
         ),
         failures=tuple(
-            Failure(f.id, f.stage, f.code, f.message, uri=f.uri if f.HasField("uri") else None)
+            Failure(
+                f.id,
+                cast("Stage", f.stage),
+                f.code,
+                f.message,
+                uri=f.uri if f.HasField("uri") else None,
+            )
             for f in message.failures
         ),
         timings=Timings(

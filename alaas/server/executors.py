@@ -2,6 +2,7 @@
 
 # No `from __future__ import annotations`: Jina reads the annotations of the endpoints.
 
+import asyncio
 import os
 import warnings
 from collections.abc import Callable
@@ -78,6 +79,10 @@ class Fetcher(Executor):
         started = perf_counter()
         raws = await self._fetcher.fetch(message.content)
         return pack(message.after("fetch", raws, perf_counter() - started))
+
+    def close(self) -> None:
+        """Close the connections. Jina calls this on the event loop, while it still runs."""
+        self._closing = asyncio.ensure_future(self._fetcher.close())
 
 
 class Preprocessor(Executor):

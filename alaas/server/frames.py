@@ -66,7 +66,7 @@ def decode(header: bytes, payload: bytes) -> Message:
     fields = json.loads(header)
     plan = Plan(**{**fields["plan"], "needs": tuple(fields["plan"]["needs"])})
     content = _READERS[fields["kind"]](fields, memoryview(payload))
-    if fields["failures"]:
+    if isinstance(content, Raws | Batch | Views | Scored):
         failures = tuple(Failure.from_json(one) for one in fields["failures"])
         content = replace(content, failures=failures)
     return Message(plan, content, fields["busy"], fields["problem"])

@@ -144,14 +144,15 @@ class Gateway(JinaGateway):
                     )
                 )
             else:
-                self._grpcs.append(await grpc.serve(self._service, listener, self._secret(listener)))
+                self._grpcs.append(
+                    await grpc.serve(self._service, listener, self._secret(listener))
+                )
 
     def _http(self, **options: Any) -> uvicorn.Server:
         config = uvicorn.Config(
             self._app, loop="none", log_config=None, access_log=False, ws_max_size=2**30, **options
         )
-        server = _QuietServer(config)
-        return server
+        return _QuietServer(config)
 
     def _secret(self, listener: Listener) -> grpcio.ServerCredentials | None:
         tls = self._settings.active_learning.al_worker.tls
@@ -179,4 +180,3 @@ class _QuietServer(uvicorn.Server):
 
     def install_signal_handlers(self) -> None:
         """Leave SIGTERM to Jina's runtime, which calls `Gateway.shutdown`."""
-

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterable
-from typing import Any
+from typing import Any, TypeAlias
 
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
@@ -23,6 +23,8 @@ from alaas.server.service import Service, whole
 
 NAME = pb.DESCRIPTOR.services_by_name["ActiveLearning"].full_name
 
+Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
+
 _OPTIONS = [
     # The pool of a unary query may be large; one that streams sends small parts.
     ("grpc.max_receive_message_length", -1),
@@ -39,7 +41,7 @@ class ActiveLearning(stubs.ActiveLearningServicer):
         self._service = service
 
     async def Query(  # noqa: N802  # the contract's spelling
-        self, request: pb.QueryRequest, context: grpc.aio.ServicerContext
+        self, request: pb.QueryRequest, context: Context
     ) -> pb.QueryResponse:
         """Choose from a pool sent in one message."""
         request_id = uuid.uuid4().hex
@@ -54,7 +56,7 @@ class ActiveLearning(stubs.ActiveLearningServicer):
         return convert.response_to_message(response)
 
     async def QueryStream(  # noqa: N802
-        self, parts: AsyncIterator[pb.QueryPart], context: grpc.aio.ServicerContext
+        self, parts: AsyncIterator[pb.QueryPart], context: Context
     ) -> AsyncIterator[pb.QueryEvent]:
         """Choose from a pool sent in parts; progress comes back meanwhile."""
         request_id = uuid.uuid4().hex
@@ -100,7 +102,7 @@ class ActiveLearning(stubs.ActiveLearningServicer):
         return convert.response_to_message(response)
 
     async def Strategies(  # noqa: N802
-        self, request: pb.StrategiesRequest, context: grpc.aio.ServicerContext
+        self, request: pb.StrategiesRequest, context: Context
     ) -> pb.StrategiesResponse:
         """List the strategies."""
         listed = [
@@ -121,7 +123,7 @@ def _items(messages: Iterable[pb.Item], start: int) -> list[Item]:
     return items
 
 
-async def _abort(context: grpc.aio.ServicerContext, error: AlaasError, request_id: str) -> Any:
+async def _abort(context: Context, error: AlaasError, request_id: str) -> Any:
     await context.abort(
         grpc_status(error), error.detail, trailing_metadata=grpc_trailers(error, request_id)
     )
@@ -141,7 +143,7 @@ async def serve(
         The server, accepting calls; its health is ``SERVING``.
     """
     server = grpc.aio.server(options=_OPTIONS)
-    stubs.add_ActiveLearningServicer_to_server(ActiveLearning(service), server)
+    stubs.add_ActiveLearningServicer_to_server(ActiveLearning(service), server)  # type: ignore[no-untyped-call]
     checks = _Health(service)
     health_pb2_grpc.add_HealthServicer_to_server(checks, server)
     names = (NAME, health.SERVICE_NAME, reflection.SERVICE_NAME)
@@ -162,14 +164,14 @@ class _Health(health_pb2_grpc.HealthServicer):
         self._service = service
 
     async def Check(  # noqa: N802
-        self, request: health_pb2.HealthCheckRequest, context: grpc.aio.ServicerContext
+        self, request: health_pb2.HealthCheckRequest, context: Context
     ) -> health_pb2.HealthCheckResponse:
         if request.service not in {"", NAME}:
             await context.abort(grpc.StatusCode.NOT_FOUND, f"no service {request.service!r}")
         return health_pb2.HealthCheckResponse(status=await self._status())
 
     async def Watch(  # noqa: N802
-        self, request: health_pb2.HealthCheckRequest, context: grpc.aio.ServicerContext
+        self, request: health_pb2.HealthCheckRequest, context: Context
     ) -> AsyncIterator[health_pb2.HealthCheckResponse]:
         told = None
         while True:

@@ -48,10 +48,10 @@ class Server:
         self._process: subprocess.Popen[str] | None = None
         # `Server.start(...)` is the old entry point and takes a model; on an instance,
         # `start()` starts this one. Earlier releases had both.
-        self.start = self._start_this  # type: ignore[method-assign]
+        self.start = self._start_this  # type: ignore[assignment,method-assign]
 
     @staticmethod
-    def start(
+    def start(  # noqa: PLR0917
         proto: str | Sequence[str] = "http",
         port: int | Sequence[int] = 8081,
         host: str = "0.0.0.0",  # noqa: S104  # the documented default of earlier releases
@@ -148,8 +148,12 @@ class Server:
         if "ready" not in answer:
             self.stop()
             problem = answer.get("problem")
-            raise from_problem(problem) if problem else SetupError(
-                "the server ended before it was ready; its log is on standard error"
+            raise (
+                from_problem(problem)
+                if problem
+                else SetupError(
+                    "the server ended before it was ready; its log is on standard error"
+                )
             )
         self.urls = answer["ready"]
         return self

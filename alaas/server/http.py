@@ -107,9 +107,7 @@ def _add_queries(app: FastAPI, service: Service) -> None:
     body = {
         "requestBody": {
             "required": True,
-            "content": {
-                "application/json": {"schema": {"$ref": "#/components/schemas/QueryBody"}}
-            },
+            "content": {"application/json": {"schema": {"$ref": "#/components/schemas/QueryBody"}}},
         }
     }
 
@@ -295,7 +293,9 @@ async def _converse(socket: WebSocket, service: Service, request_id: str) -> Non
             parameters,
             source(),
             request_id=request_id,
-            on_progress=lambda progress: news.put_nowait({"type": "progress", **progress.to_json()}),
+            on_progress=lambda progress: news.put_nowait(
+                {"type": "progress", **progress.to_json()}
+            ),
         )
     finally:
         reporter.cancel()

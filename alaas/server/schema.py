@@ -9,8 +9,8 @@ from typing import Any, NoReturn
 from pydantic import BaseModel, ConfigDict, Field
 
 from alaas.config import QueryParameters
-from alaas.core.errors import FieldError, MalformedJSON, NotFound, ValidationFailed
 from alaas.core import wire
+from alaas.core.errors import FieldError, MalformedJSON, NotFound, ValidationFailed
 from alaas.core.wire import Failure, Item, item_from_json
 
 ENDPOINTS = ("/", "/query")
@@ -120,7 +120,8 @@ def read_json(body: bytes) -> Any:
 
     def refuse(constant: str) -> NoReturn:
         raise ValidationFailed(
-            f"{constant} is not a JSON number", errors=[FieldError("", f"{constant} is not allowed")]
+            f"{constant} is not a JSON number",
+            errors=[FieldError("", f"{constant} is not allowed")],
         )
 
     try:
@@ -173,5 +174,6 @@ def read_endpoint(document: Any) -> None:
 
 
 def _invalid(pointer: str, message: str) -> ValidationFailed:
-    return ValidationFailed(f"{pointer or 'body'}: {message}", errors=[FieldError(pointer, message)])
-
+    return ValidationFailed(
+        f"{pointer or 'body'}: {message}", errors=[FieldError(pointer, message)]
+    )

@@ -96,9 +96,13 @@ def test_a_receipt_posted_back_makes_the_same_selection(
     data = [{"uri": path} for path in list(uncertain)[:300]]
     url = f"{server.urls['http']}/query"
     first = requests.post(
-        url, json={"data": data, "parameters": {"budget": 9, "strategy": "RS", "seed": 11}}, timeout=60
+        url,
+        json={"data": data, "parameters": {"budget": 9, "strategy": "RS", "seed": 11}},
+        timeout=60,
     ).json()
-    again = requests.post(url, json={"data": data, "parameters": first["receipt"]}, timeout=60).json()
+    again = requests.post(
+        url, json={"data": data, "parameters": first["receipt"]}, timeout=60
+    ).json()
     assert again["data"] == first["data"]
     assert again["receipt"] == first["receipt"]
     assert again["warnings"] == []

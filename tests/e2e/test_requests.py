@@ -20,7 +20,9 @@ from alaas.server import Server
 JSON = {"Content-Type": "application/json"}
 
 
-def post(server: Server, body: bytes | str, path: str = "/query", **headers: str) -> requests.Response:
+def post(
+    server: Server, body: bytes | str, path: str = "/query", **headers: str
+) -> requests.Response:
     return requests.post(
         server.urls["http"] + path, data=body, headers={**JSON, **headers}, timeout=60
     )
@@ -61,7 +63,8 @@ ONE = '"data": [{"uri": "a.png"}]'
             404, "unknown_strategy", None,
         ),
         (
-            '{"data": [{"id": "a", "uri": "x"}, {"id": "a", "uri": "y"}], "parameters": {"budget": 1}}',
+            '{"data": [{"id": "a", "uri": "x"}, {"id": "a", "uri": "y"}], "parameters": '
+            '{"budget": 1}}',
             422, "validation", "/data/1/id",
         ),
         (f'{{{ONE}, "parameters": {{"budget": 1}}}}', 422, "all_items_failed", "/data/0"),

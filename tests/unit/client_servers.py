@@ -264,6 +264,8 @@ class _Servicer(pb_grpc.ActiveLearningServicer):
         self, parts: Iterator[pb.QueryPart], context: grpc.ServicerContext
     ) -> Iterator[pb.QueryEvent]:
         service = self._service
+        if service.hold is not None:
+            context.add_callback(service.gone.set)
         try:
             parameters = convert.parameters_from_message(next(parts).parameters)
             items: list[Item] = []
@@ -275,8 +277,6 @@ class _Servicer(pb_grpc.ActiveLearningServicer):
                 progress = service.take(part)
                 items += part
                 yield pb.QueryEvent(progress=convert.progress_to_message(progress))
-            if service.hold is not None:
-                context.add_callback(service.gone.set)
             answer = service.answer(parameters, items)
             yield pb.QueryEvent(response=convert.response_to_message(answer))
         except AlaasError as error:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
-from threading import Thread
+from threading import Event, Thread
 
 import pytest
 import trustme
@@ -200,6 +200,19 @@ class TestTLS:
             Client(address, verify=False) as client,
         ):
             assert client.query(URIS, 1).uris == ["http://a/1.png"]
+
+    def test_deadline(self, family: str, service: Service, certificate: trustme.LeafCert) -> None:
+        service.hold = Event()
+        with (
+            SERVERS[family](service, certificate=certificate) as address,
+            Client(address, verify=False, timeout=0.5) as client,
+        ):
+            try:
+                with pytest.raises(DeadlineExceeded):
+                    client.query(URIS, 1)
+            finally:
+                service.hold.set()
+        assert service.parts == [2]
 
     def test_environment_does_not_override(
         self,

@@ -306,8 +306,8 @@ def test_row32_what_is_no_image_is_called_so(data: bytes) -> None:
     "data",
     [
         encoded(picture(4, 4), "TIFF"), encoded(picture(4, 4), "PDF"),
-        encoded(picture(4, 4), "EPS"), encoded(picture(16, 16), "ICO"), encoded(picture(4, 4), "JPEG2000"),
-        encoded(picture(4, 4), "AVIF"), b"SIMPLE  =                    T", b"8BPS\0\1",
+        encoded(picture(4, 4), "EPS"), encoded(picture(16, 16), "ICO"),
+        encoded(picture(4, 4), "JPEG2000"), encoded(picture(4, 4), "AVIF"), b"SIMPLE  =                    T", b"8BPS\0\1",
         b"<svg xmlns='http://www.w3.org/2000/svg'/>", b"\xef\xbb\xbf<?xml version='1.0'?>\n<svg/>",
     ],
 )  # fmt: skip
