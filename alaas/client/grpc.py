@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from threading import Lock
+from threading import Event, Lock
 from typing import Any
 
 import grpc
@@ -70,9 +70,10 @@ class GrpcTransport:
             first = pb.QueryPart(parameters=convert.parameters_to_message(parameters))
         except (TypeError, ValueError) as error:
             raise ValidationFailed(f"/parameters: {error}") from error
-        stub = self._stub(call)
-        stream = stub.QueryStream(_parts(first, items, call), timeout=call.remaining())
+        stub, begun = self._stub(call), Event()
+        stream = stub.QueryStream(_parts(first, items, call, begun), timeout=call.remaining())
         call.on_give_up(stream.cancel)
+        begun.set()
         response = None
         try:
             for event in stream:
@@ -144,8 +145,12 @@ class GrpcTransport:
         return kind(f"{self._address}: {error.details()}")
 
 
-def _parts(first: pb.QueryPart, items: Iterable[Item], call: Call) -> Iterator[pb.QueryPart]:
+def _parts(
+    first: pb.QueryPart, items: Iterable[Item], call: Call, begun: Event
+) -> Iterator[pb.QueryPart]:
     yield first
+    # A pool that fails before the call can be broken off would look like one that is complete.
+    begun.wait()
     try:
         for part in cut(items):
             yield pb.QueryPart(items=[convert.item_to_message(item) for item in part])

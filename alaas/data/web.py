@@ -214,8 +214,7 @@ class Web:
                 if size > most:
                     break
                 chunks.append(chunk)
-        if size > most:
-            response.close()
+        if size > most:  # leaving the response unread closes its connection
             raise ItemError("object_too_large", f"the object has more than {most} bytes")
         return b"".join(chunks)
 

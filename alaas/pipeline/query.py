@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import uuid
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from time import perf_counter
 
 from alaas import __version__
@@ -121,16 +121,15 @@ async def _process(
     """Send the pool through the engine, never more than its window at a time."""
 
     async def one(items: Items) -> None:
-        try:
-            ledger.enter(await engine.process(settled, items))
-        finally:
-            engine.slots.release()
+        ledger.enter(await engine.process(settled, items))
 
     try:
         async with asyncio.TaskGroup() as group:
             async for items in _cut(ledger.admit(source), engine.batch_size):
                 await engine.slots.acquire()
-                group.create_task(one(items))
+                task = group.create_task(one(items))
+                # Not in a `finally` of its own: a task that is cancelled early never enters it.
+                task.add_done_callback(lambda _: engine.slots.release())
     except BaseExceptionGroup as many:
         # The first error is the cause; the others are its echo.
         raise many.exceptions[0] from None
@@ -196,8 +195,12 @@ class _Ledger:
         self.done += scored.count
         for stage, seconds in scored.busy.items():
             self.busy[stage] += seconds
-        self._lose(scored.failures)
+        self._lose([self._addressed(failure) for failure in scored.failures])
         self._tell()
+
+    def _addressed(self, failure: Failure) -> Failure:
+        """The failure with its item's address, which later stages do not know."""
+        return replace(failure, uri=failure.uri or self.kept[self.rows[failure.id]].uri)
 
     def close(self) -> None:
         """Check that there is something to choose from.

@@ -8,6 +8,7 @@ deliver a micro-batch again when a replica dies.
 from __future__ import annotations
 
 import threading
+from collections import deque
 from collections.abc import Mapping
 from concurrent.futures import Executor
 from dataclasses import replace
@@ -56,6 +57,10 @@ def infer(plan: Plan, batch: Batch, classifier: Classifier, digest: str) -> View
     return Views(batch.seq, batch.ids, arrays, digest, batch.failures)
 
 
+ENDED = 1_000
+"""Ended queries that are remembered: a micro-batch that was under way may still arrive."""
+
+
 class Scorer:
     """Keeps what a strategy needs of each pool, and chooses once when the pool is complete.
 
@@ -65,6 +70,7 @@ class Scorer:
 
     def __init__(self) -> None:
         self._pools: dict[str, dict[int, Views]] = {}
+        self._ended: deque[str] = deque(maxlen=ENDED)
         self._lock = threading.Lock()
 
     def add(self, plan: Plan, views: Views) -> Scored:
@@ -79,7 +85,8 @@ class Scorer:
             scores = registry.score(strategy, views.arrays, plan.params)
             kept = replace(views, arrays={"scores": scores})
         with self._lock:
-            self._pools.setdefault(plan.query, {})[views.seq] = replace(kept, failures=())
+            if plan.query not in self._ended:
+                self._pools.setdefault(plan.query, {})[views.seq] = replace(kept, failures=())
         return Scored(views.seq, len(views.ids), views.failures)
 
     def select(self, plan: Plan) -> Selection:
@@ -89,8 +96,7 @@ class Scorer:
             AllItemsFailed: The pool has no rows.
             ModelOutputInvalid: Two replicas ran different models.
         """
-        with self._lock:
-            parts = self._pools.pop(plan.query, {})
+        parts = self._end(plan.query)
         ordered = [parts[seq] for seq in sorted(parts) if parts[seq].ids]
         if not ordered:
             raise AllItemsFailed("no item of the pool could be ranked")
@@ -111,9 +117,13 @@ class Scorer:
         )  # fmt: skip
 
     def discard(self, query: str) -> None:
-        """Forget a query that will not be finished."""
+        """Forget a query that will not be finished, and what still arrives of it."""
+        self._end(query)
+
+    def _end(self, query: str) -> dict[int, Views]:
         with self._lock:
-            self._pools.pop(query, None)
+            self._ended.append(query)
+            return self._pools.pop(query, {})
 
 
 def _joined(parts: list[Views]) -> Mapping[str, NDArray[np.floating]]:

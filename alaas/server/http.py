@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Coroutine
 from time import perf_counter
 from typing import Any
 
-from fastapi import FastAPI, Request, Response, WebSocket, WebSocketDisconnect
+from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse
+from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from alaas import __version__
 from alaas.core.errors import (
@@ -18,13 +20,15 @@ from alaas.core.errors import (
     Internal,
     NotFound,
     UnsupportedMediaType,
-    ValidationFailed,
 )
 from alaas.core.wire import Failure, Item, Pick, QueryResponse
-from alaas.pipeline.query import Part
-from alaas.server import schema
+from alaas.server import schema, websocket
 from alaas.server.errors import PROBLEM_JSON, problem
+from alaas.server.metrics import Metrics
 from alaas.server.service import Service, whole
+
+GONE = 499
+"""The status that nobody receives: the client closed the connection before the answer."""
 
 _PROBLEMS: dict[int | str, dict[str, Any]] = {
     status: {"model": schema.Problem, "description": description}
@@ -52,36 +56,47 @@ def create_app(service: Service) -> FastAPI:
         summary="Active Learning as a Service: post a pool and a budget, get back the items "
         "most worth labelling.",
     )
-    app.middleware("http")(_account(service))
+    app.add_middleware(_Accounting, metrics=service.metrics)
     app.add_exception_handler(AlaasError, _as_problem)
     app.add_exception_handler(HTTPException, _as_problem)
     app.add_exception_handler(Exception, _as_problem)
     _add_queries(app, service)
     _add_catalogue(app, service)
     _add_probes(app, service)
-    _add_websocket(app, service)
+    app.add_api_websocket_route("/ws", websocket.endpoint(service))
     return app
 
 
-def _account(
-    service: Service,
-) -> Callable[[Request, Callable[[Request], Awaitable[Response]]], Awaitable[Response]]:
-    """Name each request, count it, and send its name back."""
+class _Accounting:
+    """Names each request, counts it, and sends its name back."""
 
-    async def account(
-        request: Request, answer: Callable[[Request], Awaitable[Response]]
-    ) -> Response:
-        request.state.id = uuid.uuid4().hex
+    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+        self._app = app
+        self._metrics = metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        request_id = uuid.uuid4().hex
+        scope.setdefault("state", {})["id"] = request_id
+        status = 500
         started = perf_counter()
-        response = await answer(request)
-        route = request.scope.get("route")
-        path = getattr(route, "path", "unknown")
-        service.metrics.requests.labels(path, request.method, str(response.status_code)).inc()
-        service.metrics.request_seconds.labels(path).observe(perf_counter() - started)
-        response.headers["X-Request-ID"] = request.state.id
-        return response
 
-    return account
+        async def named(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                MutableHeaders(scope=message)["X-Request-ID"] = request_id
+            await send(message)
+
+        try:
+            await self._app(scope, receive, named)
+        finally:
+            # The route's pattern, never the path: a label must not hold what a caller wrote.
+            route = getattr(scope.get("route"), "path", "unknown")
+            self._metrics.requests.labels(route, scope["method"], str(status)).inc()
+            self._metrics.request_seconds.labels(route).observe(perf_counter() - started)
 
 
 async def _as_problem(request: Request, error: Exception) -> Response:
@@ -118,6 +133,8 @@ def _add_queries(app: FastAPI, service: Service) -> None:
         parameters, items = schema.read_query(document)
         work = service.query(parameters, whole(items), request_id=request.state.id)
         response = await _unless_gone(request, work)
+        if response is None:
+            return Response(status_code=GONE)
         return JSONResponse(_with_blobs(response, items).to_json(parameters))
 
     @app.post(
@@ -176,20 +193,23 @@ async def _json_body(request: Request) -> bytes:
     return await request.body()
 
 
-async def _unless_gone(request: Request, work: Awaitable[QueryResponse]) -> QueryResponse:
-    """Await a query, and cancel it when the client closes the connection."""
-    task = asyncio.ensure_future(work)
+async def _unless_gone(
+    request: Request, work: Coroutine[Any, Any, QueryResponse]
+) -> QueryResponse | None:
+    """Await a query; None, and the query cancelled, when the client closes the connection."""
+    task = asyncio.create_task(work)
 
     async def watch() -> None:
         while (await request.receive())["type"] != "http.disconnect":
             pass
-        task.cancel()
 
     watcher = asyncio.create_task(watch())
     try:
-        return await task
+        await asyncio.wait((task, watcher), return_when=asyncio.FIRST_COMPLETED)
+        return task.result() if task.done() else None
     finally:
         watcher.cancel()
+        task.cancel()
 
 
 def _with_blobs(response: QueryResponse, items: list[Item | Failure]) -> QueryResponse:
@@ -245,91 +265,3 @@ def _add_probes(app: FastAPI, service: Service) -> None:
         return Response(
             service.metrics.exposition(), media_type="text/plain; version=0.0.4; charset=utf-8"
         )
-
-
-def _add_websocket(app: FastAPI, service: Service) -> None:
-    @app.websocket("/ws")
-    async def ws(socket: WebSocket) -> None:
-        await socket.accept()
-        request_id = uuid.uuid4().hex
-        try:
-            await _converse(socket, service, request_id)
-        except AlaasError as error:
-            await _send(socket, {"type": "error", "problem": problem(error, request_id)})
-        except WebSocketDisconnect:
-            return
-        await _close(socket)
-
-
-async def _converse(socket: WebSocket, service: Service, request_id: str) -> None:
-    """One query over a WebSocket: parameters, the pool in parts, progress, the answer."""
-    first = await _frame(socket)
-    if first.get("type") != "query":
-        raise ValidationFailed("the first message must have the type 'query'")
-    parameters, items = schema.read_query(first)
-    news: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
-
-    async def source() -> AsyncIterator[Part]:
-        row = len(items)
-        if items:
-            yield items
-        while True:
-            frame = await _frame(socket)
-            if frame.get("type") == "end":
-                return
-            if frame.get("type") != "items" or not isinstance(frame.get("data"), list):
-                raise ValidationFailed("after 'query' come messages of the types 'items' and 'end'")
-            part = schema.read_items(frame["data"], row)
-            row += len(part)
-            yield part
-
-    async def report() -> None:
-        while True:
-            await _send(socket, await news.get())
-
-    reporter = asyncio.create_task(report())
-    try:
-        response = await service.query(
-            parameters,
-            source(),
-            request_id=request_id,
-            on_progress=lambda progress: news.put_nowait(
-                {"type": "progress", **progress.to_json()}
-            ),
-        )
-    finally:
-        reporter.cancel()
-    while not news.empty():
-        await _send(socket, news.get_nowait())
-    await _send(socket, {"type": "result", **response.to_json(parameters)})
-
-
-async def _frame(socket: WebSocket) -> dict[str, Any]:
-    """The next message: a JSON object.
-
-    Raises:
-        WebSocketDisconnect: The client has gone.
-        MalformedJSON: It is not JSON.
-        ValidationFailed: It is not an object.
-    """
-    message = await socket.receive()
-    if message["type"] == "websocket.disconnect":
-        raise WebSocketDisconnect(message.get("code", 1006))
-    document = schema.read_json((message.get("text") or "").encode() or message.get("bytes") or b"")
-    if not isinstance(document, dict):
-        raise ValidationFailed(f"a message must be an object, got {type(document).__name__}")
-    return document
-
-
-async def _send(socket: WebSocket, event: dict[str, Any]) -> None:
-    try:
-        await socket.send_json(event)
-    except (RuntimeError, WebSocketDisconnect):  # it closed while we were writing
-        raise WebSocketDisconnect(1006) from None
-
-
-async def _close(socket: WebSocket) -> None:
-    try:
-        await socket.close()
-    except RuntimeError:  # the client closed first
-        return

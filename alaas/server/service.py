@@ -119,7 +119,7 @@ class Service:
             except AlaasError as error:
                 log.info("refused", request_id=request_id, code=error.code, detail=error.detail)
                 raise
-            except asyncio.CancelledError:
+            except (asyncio.CancelledError, ConnectionError):  # the caller has gone
                 log.info("cancelled", request_id=request_id)
                 raise
             except Exception as error:

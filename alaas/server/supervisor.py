@@ -34,8 +34,8 @@ OnReady = Callable[[Mapping[str, str]], None]
 def serve(settings: Settings, on_ready: OnReady) -> None:
     """Run the service until SIGINT or SIGTERM.
 
-    Must be called on the main thread of a process that has not imported torch: the
-    executors are forked from it.
+    Must be called on the main thread of a process that has not imported torch and that
+    ends afterwards: the executors are forked from it, and its signals are taken over.
 
     Args:
         settings: The configuration.
@@ -76,6 +76,9 @@ def serve(settings: Settings, on_ready: OnReady) -> None:
     except RuntimeFailToStart as error:
         raise SetupError("a stage did not start; the lines above say why") from error
     finally:
+        # A second signal, while the interpreter shuts down, must not undo a clean end.
+        for name in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(name, signal.SIG_IGN)
         log.info("stopped")
 
 

@@ -1,0 +1,179 @@
+"""Asking for a selection: the pipeline in this process, or a server."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import typer
+
+from alaas.cli import output
+from alaas.client import Client, QueryResult
+from alaas.client.pool import Pool, read_file
+from alaas.client.progress import progress_bar
+from alaas.core.errors import AllItemsFailed, EmptyInput
+from alaas.core.wire import Failure, Item
+
+if TYPE_CHECKING:
+    from alaas.config import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What the user asks of a pool.
+
+    Attributes:
+        budget: A number of items, or a share such as ``10%``.
+        strategy: Its name; None takes the configured one.
+        params: Its hyper-parameters.
+        seed: Seed of the random generator.
+        on_item_error: What one bad item does.
+        progress: Whether to show a bar; None shows it on a terminal.
+    """
+
+    budget: str
+    strategy: str | None
+    params: Mapping[str, Any]
+    seed: int
+    on_item_error: Literal["skip", "fail"]
+    progress: bool | None
+
+
+def local_settings(config: Path | None, overrides: Mapping[str, Any]) -> Settings:
+    """The configuration of a selection in this process.
+
+    It may read every file and reach every network, since its user can.
+
+    Raises:
+        ConfigError: A file, variable or flag is wrong.
+        MissingExtra: ``alaas[local]`` is not installed.
+    """
+    from alaas.api import need_local
+
+    need_local()
+    from alaas.config import FetchSettings, load
+    from alaas.strategies import registry
+
+    choices = {"active_learning.strategy.type": registry.names()}
+    settings = load(config, overrides=overrides, choices=choices).settings
+    return settings.model_copy(update={"fetch": FetchSettings.anywhere()})
+
+
+def select_here(pool: Sequence[Item], question: Question, *, settings: Settings) -> QueryResult:
+    """Choose in this process.
+
+    Raises:
+        AlaasError: As `alaas.select` does.
+    """
+    from alaas.api import count, select
+    from alaas.config import parse_parameters
+    from alaas.pipeline.query import plan
+
+    chosen = settings.active_learning.strategy
+    strategy = question.strategy or chosen.type
+    budget = count(question.budget, len(pool))
+    given = {
+        "budget": budget, "strategy": strategy, "params": question.params, "seed": question.seed,
+    }  # fmt: skip
+    # A mistake is told before torch and the model are loaded, which takes a while.
+    plan(parse_parameters(given), chosen, query="")
+    if question.progress is None and sys.stderr.isatty():
+        output.note(f"{len(pool)} items; loading {chosen.model.name} ...")
+    with progress_bar(question.progress) as on_progress:
+        return select(
+            pool,
+            budget,
+            strategy=strategy,
+            params=question.params,
+            seed=question.seed,
+            on_item_error=question.on_item_error,
+            settings=settings,
+            on_progress=on_progress,
+        )
+
+
+def select_there(
+    pool: Sequence[Item], question: Question, *, url: str, by_uri: bool
+) -> QueryResult:
+    """Have a server choose.
+
+    Args:
+        pool: The items. Local files among them are read here, and sent.
+        question: What is asked.
+        url: Where the server is.
+        by_uri: Send the paths of local files, for the server to read.
+
+    Raises:
+        AlaasError: As `Client.query` does.
+    """
+    from alaas.api import count
+
+    budget = count(question.budget, len(pool))
+    read = _as_address if by_uri else _with_content
+    sent = Pool(pool, read, strict=question.on_item_error == "fail")
+    with _client(url, progress=question.progress) as client:
+        try:
+            result = client.query(
+                sent,
+                budget,
+                strategy=question.strategy,
+                params=question.params or None,
+                seed=question.seed,
+                on_item_error=question.on_item_error,
+            )
+        except EmptyInput as error:
+            if not sent.failures:
+                raise
+            raise AllItemsFailed(
+                f"none of {len(pool)} items can be read; {sent.failures[0].message}"
+            ) from error
+    return _as_written(result, pool, sent.failures)
+
+
+def _client(url: str, *, progress: bool | None) -> Client:
+    try:
+        return Client(url, progress=progress)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--server") from None
+
+
+def _with_content(item: Item, _: int) -> Item | Failure:
+    """A local file as its bytes; anything else as it is."""
+    from alaas.data.files import path_of, scheme_of
+    from alaas.data.problem import ItemError
+
+    if item.uri is None or scheme_of(item.uri) not in ("", "file"):
+        return item
+    try:
+        return read_file(path_of(item.uri), name=item.id)
+    except ItemError as error:
+        return Failure(item.id, "fetch", error.code, error.message, uri=item.uri)
+
+
+def _as_address(item: Item, _: int) -> Item:
+    """A path from the root: the server may run in another folder."""
+    from alaas.data.files import scheme_of
+
+    if item.uri is None or scheme_of(item.uri):
+        return item
+    return replace(item, uri=os.path.abspath(item.uri))
+
+
+def _as_written(
+    result: QueryResult, pool: Sequence[Item], unread: Sequence[Failure]
+) -> QueryResult:
+    """The answer in the user's own words: addresses as they stood, failures in pool order."""
+    rows = {item.id: row for row, item in enumerate(pool)}
+    picks = tuple(
+        replace(pick, uri=pool[rows[pick.id]].uri, text=pool[rows[pick.id]].text, blob=None)
+        for pick in result
+    )
+    failures = tuple(
+        replace(one, uri=pool[rows[one.id]].uri)
+        for one in sorted((*unread, *result.failures), key=lambda one: rows[one.id])
+    )
+    return QueryResult(replace(result.response, picks=picks, failures=failures))

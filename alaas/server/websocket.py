@@ -1,0 +1,118 @@
+"""A query over a WebSocket: the pool arrives in parts, progress and the answer go back."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+
+from fastapi import WebSocket, WebSocketDisconnect
+
+from alaas.core.errors import AlaasError, ValidationFailed
+from alaas.core.wire import Failure, Item, Progress
+from alaas.pipeline.query import Part
+from alaas.server import schema
+from alaas.server.errors import problem
+from alaas.server.service import Service
+
+
+def endpoint(service: Service) -> Callable[[WebSocket], Awaitable[None]]:
+    """The handler of one connection, which carries one query."""
+
+    async def ws(socket: WebSocket) -> None:
+        await socket.accept()
+        request_id = uuid.uuid4().hex
+        try:
+            await _converse(socket, service, request_id)
+        except AlaasError as error:
+            await _send(socket, {"type": "error", "problem": problem(error, request_id)})
+        except (WebSocketDisconnect, ConnectionResetError):
+            return
+        await _close(socket)
+
+    return ws
+
+
+async def _converse(socket: WebSocket, service: Service, request_id: str) -> None:
+    """One query over a WebSocket: parameters, the pool in parts, progress, the answer."""
+    first = await _frame(socket)
+    if first.get("type") != "query":
+        raise ValidationFailed("the first message must have the type 'query'")
+    parameters, items = schema.read_query(first)
+    news: asyncio.Queue[Progress | None] = asyncio.Queue()
+    complete = asyncio.Event()
+    work = asyncio.ensure_future(
+        service.query(
+            parameters,
+            _source(socket, items, complete),
+            request_id=request_id,
+            on_progress=news.put_nowait,
+        )
+    )
+    work.add_done_callback(lambda _: news.put_nowait(None))
+
+    async def watch() -> None:
+        await complete.wait()
+        while (await socket.receive())["type"] != "websocket.disconnect":
+            pass
+        news.put_nowait(None)
+
+    watcher = asyncio.create_task(watch())
+    try:
+        while (progress := await news.get()) is not None:
+            await _send(socket, {"type": "progress", **progress.to_json()})
+        if not work.done():
+            raise WebSocketDisconnect(1006)
+        response = await work
+        await _send(socket, {"type": "result", **response.to_json(parameters)})
+    finally:
+        watcher.cancel()
+        work.cancel()
+
+
+async def _source(
+    socket: WebSocket, items: list[Item | Failure], complete: asyncio.Event
+) -> AsyncIterator[Part]:
+    """The pool: what came with the first message, then part after part up to the end."""
+    row = len(items)
+    if items:
+        yield items
+    while (frame := await _frame(socket)).get("type") != "end":
+        if frame.get("type") != "items" or not isinstance(frame.get("data"), list):
+            raise ValidationFailed("after 'query' come messages of the types 'items' and 'end'")
+        part = schema.read_items(frame["data"], row)
+        row += len(part)
+        yield part
+    complete.set()
+
+
+async def _frame(socket: WebSocket) -> dict[str, Any]:
+    """The next message: a JSON object.
+
+    Raises:
+        ConnectionResetError: The client has gone.
+        MalformedJSON: It is not JSON.
+        ValidationFailed: It is not an object.
+    """
+    message = await socket.receive()
+    if message["type"] == "websocket.disconnect":
+        raise ConnectionResetError("the client has gone")
+    document = schema.read_json((message.get("text") or "").encode() or message.get("bytes") or b"")
+    if not isinstance(document, dict):
+        raise ValidationFailed(f"a message must be an object, got {type(document).__name__}")
+    return document
+
+
+async def _send(socket: WebSocket, event: dict[str, Any]) -> None:
+    try:
+        await socket.send_json(event)
+    except (RuntimeError, WebSocketDisconnect):  # it closed while we were writing
+        raise WebSocketDisconnect(1006) from None
+
+
+async def _close(socket: WebSocket) -> None:
+    try:
+        await socket.close()
+    except RuntimeError:  # the client closed first
+        return
