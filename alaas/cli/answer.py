@@ -63,11 +63,12 @@ def _tell(result: QueryResult, out: Path | None) -> None:
     for warning in result.warnings:
         output.warn(warning.message)
     if result.failures:
-        output.warn(f"{len(result.failures)} items could not be ranked:")
+        count = len(result.failures)
+        output.warn(f"{count} item{'s' if count > 1 else ''} could not be ranked:")
         for one in result.failures[:_REASONS]:
             output.note(f"  {one.id}: {one.message} [{one.code}]")
-        if len(result.failures) > _REASONS:
-            output.note(f"  and {len(result.failures) - _REASONS} more; --json lists them all")
+        if count > _REASONS:
+            output.note(f"  and {count - _REASONS} more; --json lists them all")
     receipt = result.receipt
     where = f", in {out}" if out is not None else ""
     output.note(

@@ -182,7 +182,7 @@ def _own_file(model: ModelSettings) -> Check:
 def _published(model: str, url: str, file: Path, *, needed: int) -> Check:
     if not needed:
         return Check("weights", "ok", f"{model} from {file}")
-    reason = _unreachable(url)
+    reason = unreachable(url)
     if reason is None:
         host = urlsplit(url).hostname
         return Check("weights", "ok", f"{model}, {needed / 2**20:.0f} MiB to download from {host}")
@@ -194,13 +194,14 @@ def _published(model: str, url: str, file: Path, *, needed: int) -> Check:
     )
 
 
-def _unreachable(url: str) -> str | None:
-    """Why a URL does not answer in time, or None where it does."""
+def unreachable(url: str) -> str | None:
+    """Why a URL does not answer within a few seconds, or None where it does."""
+    asked = Request(url, method="HEAD")  # noqa: S310  # torchvision says where its weights are
     reasons = [f"no answer within {_REACH_S:g} s"]
 
     def ask() -> None:
         try:
-            with urlopen(Request(url, method="HEAD"), timeout=_REACH_S):
+            with urlopen(asked, timeout=_REACH_S):  # noqa: S310
                 reasons.clear()
         except OSError as error:
             reasons[:] = [str(getattr(error, "reason", error))]

@@ -26,7 +26,7 @@ def show(
     ] = False,
     as_json: options.Json = False,
 ) -> None:
-    """Print the configuration that holds, from flags, environment, file and defaults.
+    """Print the configuration that holds, from environment, file and defaults.
 
     Without --origin and --json it is YAML: `alaas config show > my.yml` is a file to start from.
     """

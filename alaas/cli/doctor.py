@@ -6,6 +6,7 @@ from dataclasses import asdict
 from typing import Annotated
 
 import typer
+from rich.table import Table
 from rich.text import Text
 
 from alaas.cli import checks, options, output
@@ -41,7 +42,11 @@ def doctor(
 
 
 def _show(check: checks.Check) -> None:
-    line = f" {check.name:<12} {output.printable(check.detail)}"
-    output.show(Text.assemble((f"{check.status:<8}", _STYLES[check.status]), line))
+    grid = Table.grid(padding=(0, 2, 0, 0))
+    for width in (7, 11, None):
+        grid.add_column(width=width, overflow="fold")
+    status = Text(check.status, _STYLES[check.status])
+    grid.add_row(status, check.name, output.printable(check.detail))
     if check.advice:
-        output.show(Text(f"{'':<22}{output.printable(check.advice)}"))
+        grid.add_row("", "", output.printable(check.advice))
+    output.show(grid)

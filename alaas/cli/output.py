@@ -37,7 +37,12 @@ def complain(error: AlaasError) -> None:
         for line in lines:
             note(f"  {line}")
     else:
-        _say("error", f"{' '.join(lines)} [{error.code}]", "red")
+        _say("error", f"{_as_flags(' '.join(lines))} [{error.code}]", "red")
+
+
+def _as_flags(message: str) -> str:
+    """A message that points into a request, for somebody who typed flags."""
+    return message.replace("/parameters/params/", "--param ").replace("/parameters/", "--")
 
 
 def warn(message: str) -> None:
@@ -50,7 +55,7 @@ def note(message: str) -> None:
     _stderr().print(printable(message))
 
 
-def show(what: Table | Text | str) -> None:
+def show(what: Table) -> None:
     """Print data for a person on standard output."""
     width = None if sys.stdout.isatty() else _UNWRAPPED
     Console(width=width, highlight=False, markup=False).print(what)

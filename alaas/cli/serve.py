@@ -30,7 +30,7 @@ def serve(
         typer.Option(
             metavar="PORT",
             rich_help_panel=_NETWORK,
-            help=f"One for each protocol ({_MANY}), or one alone to count up from; 8081 by default.",
+            help=f"One a protocol ({_MANY}), or one alone to count up from; 8081 by default.",
         ),
     ] = None,
     protocol: Annotated[

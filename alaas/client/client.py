@@ -13,7 +13,7 @@ from typing import Any, Literal, Self, TypeVar
 from alaas.client.address import parse_address
 from alaas.client.call import Call, in_thread
 from alaas.client.pool import Pool, Reader, read_any, read_image, reader_of
-from alaas.client.progress import progress_bar
+from alaas.client.progress import OnProgress, progress_bar
 from alaas.client.results import QueryResult
 from alaas.client.transport import open_transport
 from alaas.core.errors import AllItemsFailed, ConnectionFailed, EmptyInput, ValidationFailed
@@ -73,6 +73,7 @@ class Client:
         n_drop: int | None = None,
         on_item_error: Literal["skip", "fail"] | None = None,
         timeout_s: float | None = None,
+        on_progress: OnProgress | None = None,
     ) -> QueryResult:
         """Choose the items most worth labelling.
 
@@ -90,6 +91,8 @@ class Client:
             on_item_error: ``skip`` leaves out items that cannot be ranked and lists them
                 in `QueryResult.failures`; ``fail`` raises for the first one.
             timeout_s: Seconds after which the server gives the query up.
+            on_progress: Is told how far the query has come, on gRPC and WebSocket; called
+                on a thread of the client.
 
         Raises:
             AlaasError: Any of its classes with a status: `ValidationFailed`,
@@ -104,7 +107,8 @@ class Client:
             "on_item_error": on_item_error,
             "timeout_s": timeout_s,
         }
-        return self._ask(Pool(items, read_any, strict=on_item_error == "fail"), parameters)
+        pool = Pool(items, read_any, strict=on_item_error == "fail")
+        return self._ask(pool, parameters, on_progress)
 
     def query_by_uri(
         self,
@@ -198,13 +202,15 @@ class Client:
         _tell(result)
         return [kept[int(pick.id)] for pick in result]
 
-    def _ask(self, pool: Pool, parameters: Mapping[str, Any]) -> QueryResult:
+    def _ask(
+        self, pool: Pool, parameters: Mapping[str, Any], on_progress: OnProgress | None = None
+    ) -> QueryResult:
         self._check_open()
         given = _as_json(parameters)
         call = Call.take()
         try:
-            with call.within(self._timeout), progress_bar(self._progress) as on_progress:
-                response = self._transport.query(given, pool, call=call, on_progress=on_progress)
+            with call.within(self._timeout), progress_bar(self._progress, on_progress) as told:
+                response = self._transport.query(given, pool, call=call, on_progress=told)
         except EmptyInput as error:
             if not pool.failures:
                 raise

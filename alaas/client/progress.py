@@ -14,21 +14,24 @@ OnProgress = Callable[[Progress], None]
 
 
 @contextmanager
-def progress_bar(wanted: bool | None) -> Iterator[OnProgress]:
+def progress_bar(wanted: bool | None, listener: OnProgress | None = None) -> Iterator[OnProgress]:
     """What shows the progress of one query on stderr.
 
     The bar appears with the first news: a transport that brings none shows none.
 
     Args:
         wanted: Whether to show it; None shows it where stderr is a terminal.
+        listener: Is told as well.
     """
+    tell = listener or (lambda _: None)
     if not (sys.stderr.isatty() if wanted is None else wanted):
-        yield lambda _: None
+        yield tell
         return
     bar: Any = None
 
     def show(progress: Progress) -> None:
         nonlocal bar
+        tell(progress)
         if bar is None:
             from tqdm import tqdm
 

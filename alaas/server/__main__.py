@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-import ctypes
 import json
+import os
 import signal
 import sys
+import threading
 from collections.abc import Mapping
 
 from alaas.config import Settings
 from alaas.core.errors import AlaasError
 from alaas.server.supervisor import serve
 
-_PR_SET_PDEATHSIG = 1
-
 
 def main() -> int:
-    """Serve what standard input describes."""
-    settings = Settings.model_validate_json(sys.stdin.read())
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    """Serve what the first line of standard input describes, until its end or a signal."""
+    settings = Settings.model_validate_json(_first_line())
+    threading.Thread(target=_end_with_the_caller, daemon=True).start()
     out = sys.stdout
 
     def announce(urls: Mapping[str, str]) -> None:
@@ -28,9 +26,26 @@ def main() -> int:
     try:
         serve(settings, announce)
     except AlaasError as error:
-        print(json.dumps({"problem": error.problem()}), flush=True)
+        print(json.dumps({"problem": error.problem()}), file=out, flush=True)
         return 2
     return 0
+
+
+# The raw descriptor, not `sys.stdin`: the executors are forked while it is being read, and
+# would inherit the lock of its buffer.
+
+
+def _first_line() -> bytes:
+    line = b""
+    while not line.endswith(b"\n") and (more := os.read(0, 65536)):
+        line += more
+    return line
+
+
+def _end_with_the_caller() -> None:
+    while os.read(0, 65536):
+        pass
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 if __name__ == "__main__":

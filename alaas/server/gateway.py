@@ -122,6 +122,7 @@ class Gateway(JinaGateway):
     async def setup_server(self) -> None:
         """Build the service and everything that listens."""
         logs.configure(self._settings.log)
+        asyncio.get_running_loop().set_exception_handler(self._note)
         model = self._settings.active_learning.strategy.model
         engine = FlowEngine(
             self.streamer,
@@ -150,7 +151,14 @@ class Gateway(JinaGateway):
 
     def _http(self, **options: Any) -> uvicorn.Server:
         config = uvicorn.Config(
-            self._app, loop="none", log_config=None, access_log=False, ws_max_size=2**30, **options
+            self._app,
+            loop="none",
+            log_config=None,
+            access_log=False,
+            ws_max_size=2**30,
+            # A client that is sending a large pool answers a ping only after it.
+            ws_ping_timeout=None,
+            **options,
         )
         return _QuietServer(config)
 
@@ -159,6 +167,11 @@ class Gateway(JinaGateway):
         if not listener.tls or tls is None:
             return None
         return grpcio.ssl_server_credentials([(tls.key.read_bytes(), tls.certificate.read_bytes())])
+
+    def _note(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        """Log what nobody awaits; on the way down, lost executors are no news."""
+        if not self._stopped:
+            loop.default_exception_handler(context)
 
     async def run_server(self) -> None:
         """Serve until `shutdown`."""

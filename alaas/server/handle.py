@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -120,13 +122,31 @@ class Server:
         return Server(_load(config_path))._start_this(block=block)
 
     def _start_this(self, *, block: bool = True) -> Server:
-        self.__enter__()
-        if block:
-            self._wait()
+        if not block:
+            return self.__enter__()
+        process = self._launch()
+        with _signals_to(process):
+            try:
+                self._await_ready(process)
+            except SetupError:
+                # A signal before it was ready has ended it, in good order.
+                if process.wait(STOP_S) != 0:
+                    raise
+            process.wait()
+        self.stop()
         return self
 
     def __enter__(self) -> Server:
-        self._process = subprocess.Popen(
+        process = self._launch()
+        try:
+            self._await_ready(process)
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def _launch(self) -> subprocess.Popen[str]:
+        process = self._process = subprocess.Popen(
             [sys.executable, "-m", "alaas.server"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -135,28 +155,21 @@ class Server:
             start_new_session=True,
             env={**os.environ, "PYTHONPATH": os.pathsep.join(_import_path())},
         )
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        try:
-            self._process.stdin.write(self.settings.model_dump_json())
-            self._process.stdin.close()
-            first = self._process.stdout.readline()
-        except BaseException:
-            self.stop()
-            raise
-        answer = json.loads(first or "{}")
+        assert process.stdin is not None
+        with contextlib.suppress(BrokenPipeError):  # it ended at once; the answer says why
+            # The pipe stays open: its end is how the server learns that the caller has died.
+            process.stdin.write(self.settings.model_dump_json() + "\n")
+            process.stdin.flush()
+        return process
+
+    def _await_ready(self, process: subprocess.Popen[str]) -> None:
+        assert process.stdout is not None
+        answer = json.loads(process.stdout.readline() or "{}")
+        if problem := answer.get("problem"):
+            raise from_problem(problem)
         if "ready" not in answer:
-            self.stop()
-            problem = answer.get("problem")
-            raise (
-                from_problem(problem)
-                if problem
-                else SetupError(
-                    "the server ended before it was ready; its log is on standard error"
-                )
-            )
+            raise SetupError("the server ended before it was ready; standard error says why")
         self.urls = answer["ready"]
-        return self
 
     def __exit__(self, *_: Any) -> None:
         self.stop()
@@ -182,28 +195,27 @@ class Server:
             process.kill()
             return process.wait()
         finally:
-            if process.stdout is not None:
-                process.stdout.close()
+            for pipe in (process.stdin, process.stdout):
+                if pipe is not None:
+                    pipe.close()
 
-    def _wait(self) -> None:
-        """Wait for the server's end, and pass SIGINT and SIGTERM on to it."""
-        process = self._process
-        if process is None:
-            return
-        if threading.current_thread() is not threading.main_thread():
-            process.wait()
-            return
 
-        def pass_on(_: int, __: FrameType | None) -> None:
-            process.terminate()
+@contextmanager
+def _signals_to(process: subprocess.Popen[str]) -> Iterator[None]:
+    """Pass SIGINT and SIGTERM on to a process, where the caller owns the signals."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
 
-        before = {name: signal.signal(name, pass_on) for name in (signal.SIGINT, signal.SIGTERM)}
-        try:
-            process.wait()
-        finally:
-            for name, handler in before.items():
-                signal.signal(name, handler)
-            self.stop()
+    def pass_on(_: int, __: FrameType | None) -> None:
+        process.terminate()
+
+    before = {name: signal.signal(name, pass_on) for name in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for name, handler in before.items():
+            signal.signal(name, handler)
 
 
 def _load(path: str | Path | None, overrides: Mapping[str, Any] | None = None) -> Settings:
