@@ -46,6 +46,8 @@ def build(settings: Settings, card: ModelCard) -> tuple[Flow, int]:
             protocol=["http"],
             port=[control],
             uses_with={"settings": tree, "card": card.to_json(), "window": window},
+            # Jina pings every 10 s, and its executors hang up on whoever pings that often.
+            grpc_channel_options={"grpc.keepalive_time_ms": 2**31 - 1},
         )
         .add(
             name="fetch",

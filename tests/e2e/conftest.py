@@ -7,6 +7,7 @@ import http.server
 import socket
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -103,13 +104,22 @@ def server(make_settings: Callable[..., Settings]) -> Iterator[Server]:
 @pytest.fixture(scope="session")
 def web(photos: Path) -> Iterator[str]:
     """The photos behind a web server on loopback; its URL."""
-    handler = functools.partial(_QuietHandler, directory=str(photos))
+    with serving(photos) as url:
+        yield url
+
+
+@contextmanager
+def serving(folder: Path) -> Iterator[str]:
+    """Serve a folder on a free port of loopback; gives the URL."""
+    handler = functools.partial(_QuietHandler, directory=str(folder))
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as running:
         thread = threading.Thread(target=running.serve_forever)
         thread.start()
-        yield f"http://127.0.0.1:{running.server_port}"
-        running.shutdown()
-        thread.join()
+        try:
+            yield f"http://127.0.0.1:{running.server_port}"
+        finally:
+            running.shutdown()
+            thread.join()
 
 
 class _QuietHandler(http.server.SimpleHTTPRequestHandler):

@@ -1,0 +1,1 @@
+"""Benchmarks: each a ratio of things measured in one interleaved run."""
