@@ -88,7 +88,7 @@ def _strategy(one: Strategy) -> str:
         elif heading == "Args:":
             lines += [f"- {entry}" for entry in _entries(text)] + [""]
         else:
-            lines += [f"Returns {text}" if heading else text, ""]
+            lines += [f"Returns: {text}" if heading else text, ""]
     return "\n".join(lines)
 
 
@@ -121,17 +121,6 @@ def knobs() -> str:
         ("key", "value", "default", "meaning"),
         ((f"`{one.key}`", one.type, f"`{one.default}`", one.help) for one in describe()),
     )
-
-
-def preprocess_keys() -> str:
-    """The keys of `model.preprocess`."""
-    return _table(
-        ("key", "meaning"),
-        (
-            (f"`{name}`", field.description)
-            for name, field in Preprocessing.model_fields.items()
-        ),
-    )  # fmt: skip
 
 
 def parameters() -> str:
@@ -224,7 +213,6 @@ PARTS: dict[str, Callable[[], str]] = {
     "knobs": knobs,
     "metrics": metrics,
     "parameters": parameters,
-    "preprocess": preprocess_keys,
     "problems": problems,
     "strategies": strategy_sections,
     "strategy-table": strategy_table,

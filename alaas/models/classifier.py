@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import warnings
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 
 import numpy as np
 import torch
@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from alaas.config import Preprocessing
 from alaas.core.arrays import Images
 from alaas.core.errors import ModelOutputInvalid, ModelUnavailable
+from alaas.models.reason import reason
 
 # Pixels arrive as memory of a message, which is read-only; they are read and not written.
 warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
@@ -56,33 +57,36 @@ class Classifier:
         called: list[tuple[nn.Module, Tensor]] = []
         layers = [m for m in self.network.modules() if isinstance(m, nn.Linear | nn.Conv2d)]
         hooks = [
-            layer.register_forward_pre_hook(lambda module, given: called.append((module, given[0])))
+            layer.register_forward_pre_hook(
+                lambda module, *given: called.append((module, _argument(*given))), with_kwargs=True
+            )
             for layer in layers
         ]
         blank = np.zeros((1, *self.preprocessing.size, 3), np.uint8)
         try:
             with torch.inference_mode():
                 logits = self.network(self._input(blank))
-        except (RuntimeError, TypeError, ValueError) as error:
-            first = str(error).splitlines()[0]
+        except Exception as error:  # it is the operator's code, and may raise anything
             height, width = self.preprocessing.size
             raise ModelUnavailable(
-                f"the model fails on a {height}x{width} image: {first}"
+                f"the model fails on a {height}x{width} image: {reason(error)}"
             ) from error
         finally:
             for hook in hooks:
                 hook.remove()
-        if not torch.is_tensor(logits) or logits.ndim != 2:
+        if not torch.is_tensor(logits) or logits.ndim != 2 or len(logits) != 1:
             got = tuple(logits.shape) if torch.is_tensor(logits) else type(logits).__name__
-            raise ModelUnavailable(f"a classifier must return logits of shape (B, C), got {got}")
+            raise ModelUnavailable(
+                f"a classifier must return logits of shape (B, C), got {got} for one image"
+            )
         if not called:
             return None, logits.shape[1], 0
         head, entering = called[-1]
-        head.register_forward_pre_hook(self._keep)
+        head.register_forward_pre_hook(self._keep, with_kwargs=True)
         return head, logits.shape[1], _flat(entering).shape[1]
 
-    def _keep(self, _: nn.Module, given: tuple[Tensor, ...]) -> None:
-        self._entering = given[0]
+    def _keep(self, _: nn.Module, given: tuple[Tensor, ...], named: Mapping[str, Tensor]) -> None:
+        self._entering = _argument(given, named)
 
     def _input(self, images: Images) -> Tensor:
         """Normalised pixels, computed as torchvision's presets do, in NHWC memory."""
@@ -139,6 +143,11 @@ class Classifier:
             flat = tensor.detach().cpu().contiguous().view(-1)
             total.update(flat.view(torch.uint8).numpy().tobytes() if flat.numel() else b"")
         return total.hexdigest()[:16]
+
+
+def _argument(given: tuple[Tensor, ...], named: Mapping[str, Tensor]) -> Tensor:
+    """What a layer is called with: `layer(x)` or `layer(input=x)`."""
+    return given[0] if given else named["input"]
 
 
 def _flat(entering: Tensor) -> Tensor:

@@ -48,12 +48,14 @@ def main() -> int:
     """Read settings from standard input, write the card or the problem to standard output."""
     settings = ModelSettings.model_validate_json(sys.stdin.read())
     try:
-        from alaas.models.load import load
+        from alaas.models.load import load, resolve_device
 
+        resolve_device(settings.device)
         answer = {"card": load(settings, device="cpu").card.to_json()}
     except AlaasError as error:
         answer = {"problem": error.problem()}
-    print(json.dumps(answer))
+    # On a line of its own, also where the operator's code has printed half a line.
+    print("\n" + json.dumps(answer))
     return 0 if "card" in answer else 1
 
 

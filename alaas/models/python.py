@@ -12,6 +12,7 @@ from torch import nn
 from alaas.config import ModelSettings, Preprocessing
 from alaas.core.errors import ModelUnavailable
 from alaas.models import weights as files
+from alaas.models.reason import misfit, reason
 from alaas.models.vision import SEED
 
 
@@ -37,9 +38,8 @@ def build(settings: ModelSettings) -> tuple[nn.Module, Preprocessing, tuple[str,
         try:
             network.load_state_dict(files.read(path))
         except RuntimeError as error:
-            first = str(error).splitlines()[0]
             raise ModelUnavailable(
-                f"{str(path)!r} does not fit {settings.name}: {first}"
+                f"{str(path)!r} does not fit {settings.name}: {misfit(error)}"
             ) from error
     return network, settings.preprocess, ()
 
@@ -50,11 +50,14 @@ def _call(name: str) -> nn.Module:
         sys.path.append(str(Path.cwd()))
     try:
         factory = getattr(import_module(module_name), factory_name)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise ModelUnavailable(f"cannot import {name!r}: {error}") from error
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(SEED)
-        network = factory()
+    except Exception as error:  # a module may raise anything when it is imported
+        raise ModelUnavailable(f"cannot import {name!r}: {reason(error)}") from error
+    try:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(SEED)
+            network = factory()
+    except Exception as error:  # and so may the factory
+        raise ModelUnavailable(f"{name!r} fails: {reason(error)}") from error
     if not isinstance(network, nn.Module):
         raise ModelUnavailable(
             f"{name!r} must return a torch.nn.Module, got {type(network).__name__}"

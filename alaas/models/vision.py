@@ -16,6 +16,7 @@ from torch import nn
 from alaas.config import ModelSettings, Preprocessing
 from alaas.core.errors import ModelUnavailable
 from alaas.models import weights as files
+from alaas.models.reason import misfit, reason
 
 SEED = 0  # of random weights, so that `weights: none` means the same network everywhere
 
@@ -45,9 +46,7 @@ def build(settings: ModelSettings) -> tuple[nn.Module, Preprocessing, tuple[str,
         return _random(settings.name), settings.preprocess or preset, ()
     chosen = published.DEFAULT if wanted == "default" else published.__members__.get(wanted)
     if chosen is not None:
-        files.ensure(chosen.url, model=settings.name)
-        with _tensors_only():
-            network = torchvision.models.get_model(settings.name, weights=chosen)
+        network = _published(settings.name, chosen)
         return network, settings.preprocess or _preset(chosen), tuple(chosen.meta["categories"])
     if not _is_path(wanted):
         raise ModelUnavailable(
@@ -70,6 +69,20 @@ def _random(name: str, **options: Any) -> nn.Module:
     return network
 
 
+def _published(name: str, chosen: Any) -> nn.Module:
+    """A network with weights that torchvision publishes."""
+    path = files.ensure(chosen.url, model=name)
+    try:
+        with _tensors_only():
+            network: nn.Module = torchvision.models.get_model(name, weights=chosen)
+    except Exception as error:  # a broken or a strange file makes torch raise anything
+        raise ModelUnavailable(
+            f"{str(path)!r} does not hold the weights of {name} ({reason(error)}); "
+            f"without it they are downloaded again"
+        ) from error
+    return network
+
+
 def _from_file(name: str, path: Path) -> nn.Module:
     """A network with weights of its own file, and as many classes as the file's head has."""
     state = files.read(path)
@@ -84,13 +97,8 @@ def _from_file(name: str, path: Path) -> nn.Module:
     try:
         network.load_state_dict(state)
     except RuntimeError as error:
-        raise ModelUnavailable(f"{str(path)!r} does not fit {name}: {_brief(error)}") from error
+        raise ModelUnavailable(f"{str(path)!r} does not fit {name}: {misfit(error)}") from error
     return network
-
-
-def _brief(error: RuntimeError) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return " ".join(lines[1:2] or lines)[:300]
 
 
 def _preset(weights: Any) -> Preprocessing:

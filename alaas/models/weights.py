@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import pickle
 import threading
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 from urllib.error import URLError
@@ -10,10 +12,10 @@ from urllib.parse import urlsplit
 from urllib.request import Request, urlopen
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from alaas.core.errors import ModelUnavailable
+from alaas.models.reason import reason
 
 # A start that will fail for want of a network fails within seconds, name lookup included.
 REACH_S = 4.0
@@ -37,18 +39,18 @@ def ensure(url: str, *, model: str) -> Path:
     path = cached(url)
     if path.is_file():
         return path
-    reason = _unreachable(url)
-    if reason is None:
+    fault = _unreachable(url)
+    if fault is None:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             torch.hub.download_url_to_file(url, str(path), hash_prefix=path.stem.split("-")[-1])
-        except (OSError, RuntimeError) as error:
-            reason = str(error)
+        except (OSError, RuntimeError, HTTPException) as error:
+            fault = reason(error)
         else:
             return path
     raise ModelUnavailable(
         f"{model} needs its weights {path.name}: not in {path.parent}, and {url} cannot be "
-        f"downloaded ({reason}). Offline, copy the file into that folder (TORCH_HOME moves it), "
+        f"downloaded ({fault}). Offline, copy the file into that folder (TORCH_HOME moves it), "
         f"or set `weights` to a path, or to `none` for random weights"
     )
 
@@ -62,14 +64,15 @@ def _unreachable(url: str) -> str | None:
             request = Request(url, method="HEAD")  # noqa: S310  # torchvision's own URL
             with urlopen(request, timeout=REACH_S):  # noqa: S310
                 reasons.clear()
-        except (URLError, OSError, ValueError) as error:
+        except (URLError, OSError, ValueError, HTTPException) as error:
             reasons[:] = [str(getattr(error, "reason", error))]
 
     # The timeout of a socket does not cover the lookup of a name; joining a thread does.
     thread = threading.Thread(target=ask, daemon=True)
     thread.start()
     thread.join(REACH_S + 0.5)
-    return reasons[0] if reasons else None
+    # In one step: where the thread is late, it may clear the list at any time.
+    return next(iter(reasons), None)
 
 
 def read(path: Path) -> dict[str, Any]:
@@ -87,13 +90,14 @@ def read(path: Path) -> dict[str, Any]:
         if path.suffix == ".safetensors":
             return dict(load_file(path))
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except (SafetensorError, OSError, RuntimeError, ValueError, EOFError) as error:
-        first = str(error).splitlines()[0]
-        raise ModelUnavailable(f"{str(path)!r} holds no readable weights: {first}") from error
-    except Exception as error:
-        # torch raises pickle.UnpicklingError for a file that wants to run code.
+    except pickle.UnpicklingError as error:
+        # What torch raises for a file that wants to run code.
         raise ModelUnavailable(
             f"{str(path)!r} holds more than tensors and was not loaded; save it as safetensors"
+        ) from error
+    except Exception as error:  # broken bytes make the readers raise anything
+        raise ModelUnavailable(
+            f"{str(path)!r} holds no readable weights: {reason(error)}"
         ) from error
     for key in ("state_dict", "model"):
         if isinstance(state, dict) and isinstance(state.get(key), dict):

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, cast
 
-from google.protobuf.json_format import MessageToDict
-from google.protobuf.struct_pb2 import Struct
+from google.protobuf.struct_pb2 import Struct, Value
 
 from alaas.core.wire import (
     Failure,
@@ -74,17 +73,24 @@ def struct(values: Mapping[str, Any]) -> Struct:
 
 def mapping(message: Struct) -> dict[str, Any]:
     """Read a JSON object; a whole number comes back as an int, as it does from JSON."""
-    return {key: _whole(value) for key, value in MessageToDict(message).items()}
+    return {key: _plain(value) for key, value in message.fields.items()}
 
 
-def _whole(value: Any) -> Any:
-    if isinstance(value, float) and value.is_integer():
-        return int(value)
-    if isinstance(value, list):
-        return [_whole(one) for one in value]
-    if isinstance(value, dict):
-        return {key: _whole(one) for key, one in value.items()}
-    return value
+def _plain(value: Value) -> Any:
+    # Not `json_format`, which refuses NaN and infinity: whoever reads the values does it better.
+    match value.WhichOneof("kind"):
+        case "struct_value":
+            return mapping(value.struct_value)
+        case "list_value":
+            return [_plain(one) for one in value.list_value.values]
+        case "number_value":
+            number = value.number_value
+            return int(number) if number.is_integer() else number
+        case "string_value":
+            return value.string_value
+        case "bool_value":
+            return value.bool_value
+    return None
 
 
 def response_to_message(response: QueryResponse) -> pb.QueryResponse:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import socket
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 from alaas.config import Settings
@@ -15,7 +17,7 @@ from alaas.server.gateway import Gateway
 from jina import Flow  # isort: skip
 from jina.excepts import RuntimeFailToStart  # isort: skip
 
-__all__ = ["RuntimeFailToStart", "build"]
+__all__ = ["RuntimeFailToStart", "Worker", "build", "workers"]
 
 LOOPBACK = "127.0.0.1"
 
@@ -75,6 +77,34 @@ def build(settings: Settings, card: ModelCard) -> tuple[Flow, int]:
         .add(name="score", uses=Scorer, **shared)
     )
     return flow, control
+
+
+@dataclass(frozen=True, slots=True)
+class Worker:
+    """One process of a started Flow.
+
+    Attributes:
+        stage: The executor it runs, or ``gateway``.
+        sentinel: What becomes readable when it ends, for `multiprocessing.connection.wait`.
+        mark_ended: Tells Jina that it has ended; otherwise closing the Flow would wait a
+            minute for its farewell.
+    """
+
+    stage: str
+    sentinel: int
+    mark_ended: Callable[[], None]
+
+
+def workers(flow: Flow) -> list[Worker]:
+    """The processes of a started Flow. Jina has no public way to ask for them."""
+    found = []
+    for name, deployment in flow:
+        replicas = [pod for shard in deployment.shards.values() for pod in shard._pods]
+        found += [
+            Worker(name, pod.worker.sentinel, pod.is_shutdown.set)
+            for pod in replicas or [deployment.gateway_pod]
+        ]
+    return found
 
 
 def _free_port() -> int:

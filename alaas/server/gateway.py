@@ -169,8 +169,8 @@ class Gateway(JinaGateway):
         return grpcio.ssl_server_credentials([(tls.key.read_bytes(), tls.certificate.read_bytes())])
 
     def _note(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-        """Log what nobody awaits; on the way down, lost executors are no news."""
-        if not self._stopped:
+        """Log what nobody awaits, but for lost executors: their query has said so."""
+        if not isinstance(context.get("exception"), InternalNetworkError):
             loop.default_exception_handler(context)
 
     async def run_server(self) -> None:

@@ -12,21 +12,29 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from multiprocessing import connection
+from typing import TYPE_CHECKING, cast
 
 import structlog
 
 from alaas.config import Settings
 from alaas.config.listeners import Listener
-from alaas.core.errors import PortInUse, SetupError
+from alaas.core.errors import Internal, PortInUse, SetupError
 from alaas.models.describe import describe
 from alaas.server import logs
 from alaas.strategies import registry
+
+if TYPE_CHECKING:
+    from alaas.server.flow import Worker
 
 log = structlog.get_logger()
 
 READY_S = 120.0
 """Seconds that a started Flow gets until its first canary has come through."""
+
+POLL_S = 0.2
+"""Seconds between two looks at whether a signal has come."""
 
 OnReady = Callable[[Mapping[str, str]], None]
 
@@ -59,7 +67,7 @@ def serve(settings: Settings, on_ready: OnReady) -> None:
     if stop.is_set():
         return
     # Jina is imported as late as this so that a mistake is reported before it is paid for.
-    from alaas.server.flow import RuntimeFailToStart, build
+    from alaas.server.flow import RuntimeFailToStart, build, workers
 
     flow, control = build(settings, card)
     log.info("starting", stages="fetch, preprocess, infer, score")
@@ -71,7 +79,7 @@ def serve(settings: Settings, on_ready: OnReady) -> None:
                 signal.signal(name, lambda *_: stop.set())
             if _wait_ready(control, stop):
                 on_ready(urls(listeners))
-                stop.wait()
+                _watch(workers(flow), stop)
                 log.info("stopping", detail="queries in flight are finished first")
     except RuntimeFailToStart as error:
         raise SetupError("a stage did not start; the lines above say why") from error
@@ -80,6 +88,24 @@ def serve(settings: Settings, on_ready: OnReady) -> None:
         for name in (signal.SIGINT, signal.SIGTERM):
             signal.signal(name, signal.SIG_IGN)
         log.info("stopped")
+
+
+def _watch(alive: Sequence[Worker], stop: threading.Event) -> None:
+    """Wait for a signal, and say when a process of the Flow ends on its own.
+
+    Raises:
+        Internal: The gateway has ended: nobody can be served.
+    """
+    left = {worker.sentinel: worker for worker in alive}
+    while not stop.is_set():
+        for sentinel in connection.wait(list(left), timeout=POLL_S):
+            worker = left.pop(cast("int", sentinel))
+            worker.mark_ended()
+            if stop.is_set():
+                return
+            log.error("a process of the server ended", stage=worker.stage)
+            if worker.stage == "gateway":
+                raise Internal("the gateway ended unexpectedly")
 
 
 def urls(listeners: tuple[Listener, ...]) -> dict[str, str]:

@@ -149,7 +149,7 @@ def test_a_query_chooses_the_same_here_and_there(services: list[Service], pictur
         alaas(*asked, "--server", services[0].urls["grpc"], "--by-uri", cwd=pictures.parent),
         alaas(*asked, "--strategy", "entropy", *MODEL, cwd=pictures.parent),
     ]
-    assert [done.returncode for done in answers] == [0] * 4, answers
+    assert [done.returncode for done in answers] == [0] * 4, [done.stderr for done in answers]
     first, *others = [rows_of(done.stdout) for done in answers]
     assert len(first) == 13
     assert {Path(name).parent.name for name, _ in first} == {pictures.name}

@@ -226,3 +226,40 @@ def test_a_client_that_leaves_stops_its_query(
             # The picture is still held back: only the lost connection can end the query.
             figures = requests.get(f"{url}/metrics", timeout=10).text
         held.gate.set()
+
+
+def test_a_dead_stage_is_told_and_the_rest_still_stops(
+    make_settings: Callable[..., Settings], photos: Path
+) -> None:
+    settings = make_settings(protocol=["http", "grpc"], count=2)
+    paths = [str(path) for path in sorted(photos.iterdir())[:200]]
+    with Server(settings) as server:
+        assert server.pid is not None
+        processes = family(server.pid)
+        (infer,) = [one for one in processes if any("torch" in m.path for m in one.memory_maps())]
+        infer.kill()
+        for protocol in ("http", "grpc"):
+            with Client(server.urls[protocol]) as client, pytest.raises(errors.NoReplica):
+                client.query_by_uri(paths, budget=5)
+        with Client(server.urls["http"]) as client:
+            # A strategy without views needs no model, but its micro-batches pass there too.
+            with pytest.raises(errors.NoReplica):
+                client.query(paths, 5, strategy="RandomSampling")
+        assert server.stop() == 0
+        assert_gone(processes, list(settings.active_learning.al_worker.port))
+
+
+def test_a_dead_gateway_ends_the_server(make_settings: Callable[..., Settings]) -> None:
+    settings = make_settings(protocol=["http"], count=1)
+    (port,) = settings.active_learning.al_worker.port
+    with Server(settings) as server:
+        assert server.pid is not None
+        processes = family(server.pid)
+        (gateway,) = [
+            one
+            for one in processes
+            if port in {c.laddr.port for c in one.net_connections() if c.status == "LISTEN"}
+        ]
+        gateway.kill()
+        assert_gone(processes, [port])
+        assert server.stop() == 2

@@ -1,0 +1,319 @@
+"""A network and its views, against torchvision's own transforms and layers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from copy import deepcopy
+from functools import cache
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import torchvision
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torchvision.transforms.functional import convert_image_dtype, normalize
+
+from alaas.config import Preprocessing
+from alaas.core.errors import ModelOutputInvalid, ModelUnavailable
+from alaas.models.classifier import Classifier
+
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+# Architecture to the name of its last layer.
+HEADS = {
+    "resnet18": "fc",
+    "mobilenet_v3_small": "classifier.3",
+    "densenet121": "classifier",
+    "shufflenet_v2_x0_5": "fc",
+    "efficientnet_b0": "classifier.1",
+    "alexnet": "classifier.6",
+    "googlenet": "fc",  # with two more classifiers that run in training only
+    "a small vision transformer": "heads",
+    "a small swin transformer": "head",
+}
+SIZE = 64
+
+
+def spec(size: Any) -> Preprocessing:
+    return Preprocessing(size=size, mean=MEAN, std=STD)
+
+
+def untrained(name: str) -> nn.Module:
+    torch.manual_seed(7)
+    if name == "a small vision transformer":
+        return torchvision.models.VisionTransformer(SIZE, 16, 2, 2, 32, 64, num_classes=10)
+    if name == "a small swin transformer":
+        return torchvision.models.SwinTransformer(
+            [4, 4], 24, [2, 2], [2, 2], [4, 4], num_classes=10
+        )
+    options = {"init_weights": False} if name == "googlenet" else {}
+    return torchvision.models.get_model(name, weights=None, **options)
+
+
+@cache
+def architecture(name: str) -> nn.Module:
+    """A network with random weights, whose normalisations have seen pictures.
+
+    Without that, what a deep random network makes of two pictures hardly differs.
+    """
+    network = untrained(name)
+    norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
+    for module in norms:
+        module.momentum = 1.0
+    if norms:
+        with torch.no_grad():
+            network.train()(as_torchvision(pictures(8, SIZE, seed=1)))
+    for parameter in network.parameters():  # the heads of some start as all zeros
+        if not parameter.any():
+            nn.init.normal_(parameter, std=0.05)
+    return network.eval()
+
+
+def pictures(count: int, size: int, seed: int = 0) -> NDArray[np.uint8]:
+    """Noise over a colour of its own: networks tell them apart, whatever their weights."""
+    rng = np.random.default_rng(seed)
+    noise = rng.integers(0, 64, (count, size, size, 3), np.uint8)
+    return noise + rng.integers(0, 192, (count, 1, 1, 3), np.uint8)
+
+
+def as_torchvision(images: NDArray[np.uint8]) -> Tensor:
+    pixels = torch.from_numpy(images).permute(0, 3, 1, 2).contiguous()
+    return normalize(convert_image_dtype(pixels, torch.float32), list(MEAN), list(STD))
+
+
+@pytest.mark.parametrize(("name", "head"), HEADS.items())
+def test_views_are_those_of_torchvision(name: str, head: str) -> None:
+    network, images = architecture(name), pictures(3, SIZE)
+    headless = deepcopy(network)
+    path, _, last = head.rpartition(".")
+    setattr(headless.get_submodule(path), last, nn.Identity())
+    with torch.inference_mode():
+        given = as_torchvision(images)
+        probs = network(given).softmax(1).numpy()
+        embeddings = headless(given).numpy()
+    classifier = Classifier(network, spec(SIZE))
+    views = classifier.views(images, ("probs", "embeddings"))
+    assert (classifier.classes, classifier.dim) == (probs.shape[1], embeddings.shape[1])
+    assert views["probs"].dtype == views["embeddings"].dtype == np.float32
+    for found, wanted in ((views["probs"], probs), (views["embeddings"], embeddings)):
+        np.testing.assert_allclose(found, wanted, rtol=1e-3, atol=1e-4 * np.abs(wanted).max())
+        # Rows of a random network are much alike: the error must be small beside what they differ.
+        assert np.abs(found - wanted).max() < 0.01 * np.abs(wanted[0] - wanted[1]).max()
+
+
+def test_embeddings_of_a_convolutional_head_are_averaged_over_space() -> None:
+    network, images = architecture("squeezenet1_1"), pictures(2, SIZE)
+    with torch.inference_mode():
+        features = network.get_submodule("features")(as_torchvision(images))
+    classifier = Classifier(network, spec(SIZE))
+    found = classifier.views(images, ("embeddings",))["embeddings"]
+    assert found.shape == (2, classifier.dim) == (2, 512)
+    np.testing.assert_allclose(found, features.mean((2, 3)).numpy(), rtol=1e-4, atol=1e-5)
+
+
+class Plain(nn.Module):
+    """A small classifier over means of colours, whose logits a test can change."""
+
+    def __init__(self, after: Callable[[Tensor], Any] = lambda logits: logits) -> None:
+        super().__init__()
+        self.after = after
+        torch.manual_seed(1)
+        self.head = nn.Linear(3, 4)
+
+    def forward(self, x: Tensor) -> Any:
+        return self.after(self.head(input=x.mean((2, 3))))
+
+
+def test_a_head_may_be_called_by_keyword() -> None:
+    images = pictures(5, 8)
+    found = Classifier(Plain(), spec(8)).views(images, ("embeddings",))["embeddings"]
+    np.testing.assert_allclose(found, as_torchvision(images).mean((2, 3)), rtol=1e-5, atol=1e-6)
+
+
+class Tokens(nn.Module):
+    """A head over (B, L, D) tokens, whose logits are averaged after it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.head = nn.Linear(3, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(x.flatten(2).transpose(1, 2)).mean(1)
+
+
+def test_embeddings_of_tokens_are_averaged() -> None:
+    images = pictures(3, 4)
+    found = Classifier(Tokens(), spec(4)).views(images, ("embeddings",))["embeddings"]
+    np.testing.assert_allclose(found, as_torchvision(images).mean((2, 3)), rtol=1e-5, atol=1e-6)
+
+
+def test_only_the_named_views_are_computed() -> None:
+    classifier = Classifier(Plain(), spec(8))
+    assert classifier.views(pictures(2, 8), ()) == {}
+    assert list(classifier.views(pictures(2, 8), ["probs"])) == ["probs"]
+    assert list(classifier.views(pictures(2, 8), {"embeddings"})) == ["embeddings"]
+
+
+def test_no_rows_give_views_of_no_rows() -> None:
+    views = Classifier(Plain(), spec(8)).views(pictures(0, 8), ("probs", "embeddings"))
+    assert {name: rows.shape for name, rows in views.items()} == {
+        "probs": (0, 4),
+        "embeddings": (0, 3),
+    }
+
+
+@pytest.mark.filterwarnings("ignore:The given NumPy array is not writable")
+def test_pixels_are_read_and_not_written() -> None:
+    images = pictures(2, 8)
+    before = images.tobytes()
+    images.flags.writeable = False
+    Classifier(Plain(), spec(8)).views(images, ("probs",))
+    assert images.tobytes() == before
+
+
+def test_a_row_does_not_depend_on_the_others() -> None:
+    class Dropping(nn.Sequential):
+        """Would give noise, and mix rows, if it were not in evaluation mode."""
+
+    torch.manual_seed(0)
+    network = Dropping(
+        nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Dropout(0.5), nn.Flatten(), nn.Linear(144, 3)
+    )
+    classifier, images = Classifier(network.train(), spec(8)), pictures(6, 8)
+    together = classifier.views(images, ("probs",))["probs"]
+    alone = np.concatenate(
+        [classifier.views(images[i : i + 1], ("probs",))["probs"] for i in range(6)]
+    )
+    np.testing.assert_allclose(together, alone, rtol=1e-5)
+
+
+@pytest.mark.parametrize("bad", [torch.nan, torch.inf])
+def test_what_is_not_finite_is_refused(bad: float) -> None:
+    def spoil(logits: Tensor) -> Tensor:
+        logits[-1, 0] = bad
+        return logits
+
+    classifier = Classifier(Plain(spoil), spec(8))
+    with pytest.raises(ModelOutputInvalid, match="the model's probs hold NaN or infinity"):
+        classifier.views(pictures(3, 8), ("probs",))
+    assert classifier.views(pictures(3, 8), ("embeddings",))["embeddings"].shape == (3, 3)
+
+
+def test_a_logit_of_minus_infinity_is_a_probability_of_zero() -> None:
+    def rule_out(logits: Tensor) -> Tensor:
+        logits[:, 0] = -torch.inf
+        return logits
+
+    probs = Classifier(Plain(rule_out), spec(8)).views(pictures(3, 8), ("probs",))["probs"]
+    assert (probs[:, 0] == 0).all()
+    np.testing.assert_allclose(probs.sum(1), 1, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("after", "got"),
+    [
+        (lambda logits: (logits, logits), "tuple"),
+        (lambda logits: {"logits": logits}, "dict"),
+        (lambda logits: logits[0], r"\(4,\)"),
+        (lambda logits: logits[..., None], r"\(1, 4, 1\)"),
+        (lambda logits: logits.repeat(2, 1), r"\(2, 4\)"),
+    ],
+)
+def test_what_is_no_classifier_is_refused(after: Callable[[Tensor], Any], got: str) -> None:
+    with pytest.raises(ModelUnavailable, match=rf"logits of shape \(B, C\), got {got} for one"):
+        Classifier(Plain(after), spec(8))
+
+
+def test_a_model_that_fails_on_its_size() -> None:
+    network = nn.Sequential(nn.Conv2d(3, 4, 7), nn.Flatten(), nn.Linear(4, 2))
+    with pytest.raises(ModelUnavailable, match=r"^the model fails on a 3x5 image: RuntimeError: "):
+        Classifier(network, spec((3, 5)))
+
+
+@pytest.mark.parametrize("error", [AssertionError(), KeyError("fc"), IndexError("two\nlines")])
+def test_a_model_may_fail_in_any_way(error: Exception) -> None:
+    def fail(_: Tensor) -> Tensor:
+        raise error
+
+    with pytest.raises(ModelUnavailable) as caught:
+        Classifier(Plain(fail), spec(8))
+    assert caught.value.__cause__ is error
+    assert type(error).__name__ in caught.value.detail
+    assert "\n" not in caught.value.detail
+
+
+def test_the_wrong_size_for_a_vision_transformer() -> None:
+    with pytest.raises(ModelUnavailable, match="fails on a 32x32 image: AssertionError"):
+        Classifier(architecture("a small vision transformer"), spec(32))
+
+
+def test_a_view_that_there_is_not() -> None:
+    with pytest.raises(ModelUnavailable, match="no view draws, grads"):
+        Classifier(Plain(), spec(8)).views(pictures(1, 8), ("probs", "grads", "draws"))
+
+
+class Colours(nn.Module):
+    """A classifier without a layer that could be its head."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.mean((2, 3))
+
+
+def test_embeddings_need_a_head() -> None:
+    classifier = Classifier(Colours(), spec(8))
+    assert (classifier.head, classifier.classes, classifier.dim) == (None, 3, 0)
+    assert classifier.views(pictures(2, 8), ("probs",))["probs"].shape == (2, 3)
+    with pytest.raises(ModelUnavailable, match="this model has no embeddings"):
+        classifier.views(pictures(2, 8), ("embeddings",))
+
+
+class TestDigest:
+    def test_is_of_the_values(self) -> None:
+        first, second = Classifier(Plain(), spec(8)), Classifier(Plain(), spec(16))
+        assert first.digest() == second.digest()
+        assert len(first.digest()) == 16
+
+    def test_changes_with_one_number(self) -> None:
+        network = nn.Sequential(
+            nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(4, 2)
+        )
+        classifier = Classifier(network, spec(3))
+        seen = {classifier.digest()}
+        for name, tensor in network.state_dict().items():
+            last = (-1,) * tensor.ndim
+            before = tensor[last].clone()
+            tensor[last] += 1
+            seen.add(classifier.digest())
+            tensor[last] = before
+            assert len(seen) == 2, name
+            seen = {classifier.digest()}
+
+    def test_changes_with_a_name(self) -> None:
+        class Renamed(Plain):
+            def __init__(self) -> None:
+                super().__init__()
+                self.tail = self.head
+                del self.head
+
+            def forward(self, x: Tensor) -> Tensor:
+                logits: Tensor = self.tail(x.mean((2, 3)))
+                return logits
+
+        assert Classifier(Renamed(), spec(8)).digest() != Classifier(Plain(), spec(8)).digest()
+
+    @pytest.mark.parametrize("kind", [torch.bfloat16, torch.float16, torch.bool, torch.int64])
+    def test_takes_any_type(self, kind: torch.dtype) -> None:
+        network = Plain()
+        network.register_buffer("extra", torch.zeros(3).to(kind))
+        before = Classifier(network, spec(8)).digest()
+        network.register_buffer("extra", torch.ones(3).to(kind))
+        assert Classifier(network, spec(8)).digest() != before
+
+    def test_does_not_depend_on_the_layout_of_memory(self) -> None:
+        network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten(), nn.Linear(4, 2))
+        classifier = Classifier(network, spec(3))
+        before = classifier.digest()
+        network.to(memory_format=torch.contiguous_format)
+        assert classifier.digest() == before
