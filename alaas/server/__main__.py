@@ -10,7 +10,7 @@ import threading
 from collections.abc import Mapping
 
 from alaas.config import Settings
-from alaas.core.errors import AlaasError
+from alaas.core.errors import AlaasError, SetupError
 from alaas.server.supervisor import serve
 
 
@@ -27,7 +27,7 @@ def main() -> int:
         serve(settings, announce)
     except AlaasError as error:
         print(json.dumps({"problem": error.problem()}), file=out, flush=True)
-        return 2
+        return 2 if isinstance(error, SetupError) else 1
     return 0
 
 

@@ -217,6 +217,19 @@ def test_models_tell_what_is_in_the_cache(
     assert ["resnet50", "IMAGENET1K_V1", "98", "76.1", "%", "no"] in lines
 
 
+def test_a_shell_completes_commands() -> None:
+    asked = {"_ALAAS_COMPLETE": "complete_bash", "COMP_WORDS": "alaas que", "COMP_CWORD": "1"}
+    done = subprocess.run(
+        [sys.executable, "-m", "alaas"],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=ROOT,
+        env=asked,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "query", "")
+
+
 @pytest.mark.parametrize("name", ["resnet18.yml", "upstream-resnet18.yml"])
 def test_the_shown_configuration_is_one(
     name: str, capsys: pytest.CaptureFixture[str], tmp_path: Path

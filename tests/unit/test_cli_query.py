@@ -337,19 +337,22 @@ def test_nobody_listens(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_an_interrupt_ends_it_with_130(here: Path, service: Service) -> None:
+    program = (
+        "import signal, sys\n"
+        # A shell that starts the tests in the background has them ignore SIGINT.
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "from alaas.__main__ import main\n"
+        "sys.exit(main())\n"
+    )
     service.hold = Event()
     with SERVERS["http"](service) as url:
-        command = [sys.executable, "-m", "alaas", "query", str(here), "-b", "1", "--server", url]
-        process = subprocess.Popen(
-            command,
+        with subprocess.Popen(
+            [sys.executable, "-c", program, "query", str(here), "-b", "1", "--server", url],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
             env={**os.environ, "PYTHONPATH": str(ROOT)},
-            # A shell that starts the tests in the background has them ignore SIGINT.
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
-        )
-        with process:
+        ) as process:
             assert service.arrived.wait(WAIT_S)
             process.send_signal(signal.SIGINT)
             out, err = process.communicate(timeout=WAIT_S)
