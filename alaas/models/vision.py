@@ -86,10 +86,7 @@ def _published(name: str, chosen: Any) -> nn.Module:
 def _from_file(name: str, path: Path) -> nn.Module:
     """A network with weights of its own file, and as many classes as the file's head has."""
     state = files.read(path)
-    head = [
-        layer for layer, module in _random(name).named_modules()
-        if isinstance(module, nn.Linear | nn.Conv2d)
-    ][-1]  # fmt: skip
+    head = _head(_random(name))
     weight = state.get(f"{head}.weight")
     if weight is None:
         raise ModelUnavailable(f"{str(path)!r} holds no weights of {name}: no {head}.weight in it")
@@ -99,6 +96,15 @@ def _from_file(name: str, path: Path) -> nn.Module:
     except RuntimeError as error:
         raise ModelUnavailable(f"{str(path)!r} does not fit {name}: {misfit(error)}") from error
     return network
+
+
+def _head(network: nn.Module) -> str:
+    """Name of the layer that makes the logits."""
+    layers = [
+        name for name, module in network.named_modules()
+        if isinstance(module, nn.Linear | nn.Conv2d)
+    ]  # fmt: skip
+    return layers[-1]
 
 
 def _preset(weights: Any) -> Preprocessing:

@@ -241,12 +241,11 @@ def test_a_dead_stage_is_told_and_the_rest_still_stops(
         for protocol in ("http", "grpc"):
             with Client(server.urls[protocol]) as client, pytest.raises(errors.NoReplica):
                 client.query_by_uri(paths, budget=5)
-        with Client(server.urls["http"]) as client:
-            # A strategy without views needs no model, but its micro-batches pass there too.
-            with pytest.raises(errors.NoReplica):
-                client.query(paths, 5, strategy="RandomSampling")
+        # A strategy without views needs no model, but its micro-batches pass there too.
+        with Client(server.urls["http"]) as client, pytest.raises(errors.NoReplica):
+            client.query(paths, 5, strategy="RandomSampling")
         assert server.stop() == 0
-        assert_gone(processes, list(settings.active_learning.al_worker.port))
+        assert_gone(processes[1:], list(settings.active_learning.al_worker.port))
 
 
 def test_a_dead_gateway_ends_the_server(make_settings: Callable[..., Settings]) -> None:
@@ -261,5 +260,5 @@ def test_a_dead_gateway_ends_the_server(make_settings: Callable[..., Settings]) 
             if port in {c.laddr.port for c in one.net_connections() if c.status == "LISTEN"}
         ]
         gateway.kill()
-        assert_gone(processes, [port])
-        assert server.stop() == 2
+        assert_gone(processes[1:], [port])
+        assert server.stop() == 1

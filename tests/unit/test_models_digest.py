@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
+
 import pytest
 import torch
 from test_models_classifier import Plain, spec
-from torch import Tensor, nn
+from torch import nn
 
 from alaas.models.classifier import Classifier
 
@@ -31,17 +33,10 @@ def test_changes_with_one_number() -> None:
 
 
 def test_changes_with_a_name() -> None:
-    class Renamed(Plain):
-        def __init__() -> None:
-            super().__init__()
-            self.tail = self.head
-            del self.head
-
-        def forward(self, x: Tensor) -> Tensor:
-            logits: Tensor = self.tail(x.mean((2, 3)))
-            return logits
-
-    assert Classifier(Renamed(), spec(8)).digest() != Classifier(Plain(), spec(8)).digest()
+    same = nn.Linear(3, 4)
+    first = nn.Sequential(OrderedDict(pool=nn.AdaptiveAvgPool2d(1), flat=nn.Flatten(), a=same))
+    second = nn.Sequential(OrderedDict(pool=nn.AdaptiveAvgPool2d(1), flat=nn.Flatten(), b=same))
+    assert Classifier(first, spec(8)).digest() != Classifier(second, spec(8)).digest()
 
 
 @pytest.mark.parametrize("kind", [torch.bfloat16, torch.float16, torch.bool, torch.int64])
