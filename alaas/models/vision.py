@@ -104,7 +104,7 @@ def _head(network: nn.Module) -> str:
         name for name, module in network.named_modules()
         if isinstance(module, nn.Linear | nn.Conv2d)
     ]  # fmt: skip
-    return layers[-1]
+    return str(layers[-1])
 
 
 def _preset(weights: Any) -> Preprocessing:

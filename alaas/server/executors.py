@@ -117,11 +117,15 @@ class Inferencer(Executor):
         keep_memory()
         import torch
 
-        from alaas.models.load import load
+        from alaas.models.load import load, resolve_device
 
         torch.set_num_threads(threads)
-        tree = Settings.model_validate_json(settings)
-        self._model = load(tree.active_learning.strategy.model)
+        chosen = Settings.model_validate_json(settings).active_learning.strategy.model
+        device = resolve_device(chosen.device)
+        if device == "cuda":
+            # Replicas spread over the GPUs there are.
+            device = f"cuda:{self.runtime_args.replica_id % torch.cuda.device_count()}"
+        self._model = load(chosen, device=device)
 
     @requests(on="/score")
     def run(self, docs: DocList[Frame], **_: Any) -> DocList[Frame]:

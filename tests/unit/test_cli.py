@@ -227,7 +227,7 @@ def test_a_shell_completes_commands() -> None:
         cwd=ROOT,
         env=asked,
     )
-    assert (done.returncode, done.stdout, done.stderr) == (0, "query", "")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "query\n", "")
 
 
 @pytest.mark.parametrize("name", ["resnet18.yml", "upstream-resnet18.yml"])
