@@ -123,8 +123,9 @@ class Inferencer(Executor):
         chosen = Settings.model_validate_json(settings).active_learning.strategy.model
         device = resolve_device(chosen.device)
         if device == "cuda":
-            # Replicas spread over the GPUs there are.
-            device = f"cuda:{self.runtime_args.replica_id % torch.cuda.device_count()}"
+            # Jina names its replicas infer/rep-0, infer/rep-1, ...: one on each GPU.
+            number = int(self.runtime_args.name.rpartition("-")[2])
+            device = f"cuda:{number % torch.cuda.device_count()}"
         self._model = load(chosen, device=device)
 
     @requests(on="/score")
