@@ -47,11 +47,15 @@ def build(settings: ModelSettings) -> tuple[nn.Module, Preprocessing, tuple[str,
     chosen = published.DEFAULT if wanted == "default" else published.__members__.get(wanted)
     if chosen is not None:
         network = _published(settings.name, chosen)
-        return network, settings.preprocess or _preset(chosen), tuple(chosen.meta["categories"])
+        return (
+            network,
+            settings.preprocess or _preset(chosen),
+            tuple(chosen.meta["categories"] or ()),
+        )
     if not _is_path(wanted):
         raise ModelUnavailable(
             f"{settings.name} has no weights {wanted!r}; it has "
-            f"{', '.join(published.__members__)}, and takes a path, `default` or `none`"
+            f"{', '.join(one.name for one in published)}, and takes a path, `default` or `none`"
         )
     network = _from_file(settings.name, Path(wanted).expanduser())
     return network, settings.preprocess or preset, ()

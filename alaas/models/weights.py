@@ -65,7 +65,7 @@ def _unreachable(url: str) -> str | None:
             with urlopen(request, timeout=REACH_S):  # noqa: S310
                 reasons.clear()
         except (URLError, OSError, ValueError, HTTPException) as error:
-            reasons[:] = [str(getattr(error, "reason", error))]
+            reasons[:] = [" ".join(str(getattr(error, "reason", error)).split())]
 
     # The timeout of a socket does not cover the lookup of a name; joining a thread does.
     thread = threading.Thread(target=ask, daemon=True)
@@ -93,7 +93,8 @@ def read(path: Path) -> dict[str, Any]:
     except pickle.UnpicklingError as error:
         # What torch raises for a file that wants to run code.
         raise ModelUnavailable(
-            f"{str(path)!r} holds more than tensors and was not loaded; save it as safetensors"
+            f"{str(path)!r} holds other things than tensors and was not loaded; "
+            f"save its tensors as safetensors"
         ) from error
     except Exception as error:  # broken bytes make the readers raise anything
         raise ModelUnavailable(

@@ -1,0 +1,110 @@
+"""Cards of models, and describing one from a process that stays free of torch."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from io import StringIO
+from pathlib import Path
+
+import pytest
+
+import alaas
+from alaas.config import ModelSettings, Preprocessing
+from alaas.core.errors import ModelUnavailable, from_problem
+from alaas.models.card import ModelCard
+from alaas.models.describe import describe, main
+from alaas.models.load import load
+
+REPOSITORY = str(Path(alaas.__file__).parents[1])
+SQUARE = {"size": 8, "mean": [0.5, 0.5, 0.5], "std": [0.25, 0.25, 0.25]}
+TINY = """
+from torch import nn
+
+print("half a line of the operator's code, which ", end="")
+
+def build():
+    return nn.Sequential(nn.Flatten(), nn.Linear(192, 3))
+"""
+
+
+@pytest.fixture
+def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder of modules that a child process finds."""
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([REPOSITORY, str(tmp_path)]))
+    monkeypatch.syspath_prepend(str(tmp_path))
+    return tmp_path
+
+
+def settings(name: str, **rest: object) -> ModelSettings:
+    return ModelSettings.model_validate(
+        {"hub": "python", "name": name, "preprocess": SQUARE, **rest}
+    )
+
+
+def test_a_card_reads_back_what_it_wrote() -> None:
+    card = ModelCard(
+        name="é",
+        hub="torchvision",
+        weights="default",
+        digest="0123456789abcdef",
+        classes=2,
+        categories=("cat", "dog"),
+        dim=512,
+        preprocessing=Preprocessing(
+            size=(2, 3), mean=(0.1, 0.2, 0.3), std=(1, 2, 3), resize=(4, 5)
+        ),
+    )
+    assert ModelCard.from_json(card.to_json()) == card
+    assert ModelCard.from_json(json.loads(json.dumps(card.to_json()))) == card
+
+
+def test_describing_gives_the_card_and_leaves_torch_out(own: Path) -> None:
+    (own / "described.py").write_text(TINY)
+    asked = settings("described:build")
+    program = """
+import json, sys
+from alaas.config import ModelSettings
+from alaas.models.describe import describe, main
+card = describe(ModelSettings.model_validate_json(sys.stdin.read()))
+print(json.dumps([card.to_json(), "torch" in sys.modules]))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        input=asked.model_dump_json(), stdout=subprocess.PIPE, text=True, check=True,
+    )  # fmt: skip
+    document, with_torch = json.loads(done.stdout)
+    assert ModelCard.from_json(document) == load(asked, device="cpu").card
+    assert not with_torch
+
+
+def test_what_is_wrong_comes_out_of_the_child(own: Path) -> None:
+    (own / "described.py").write_text(TINY)
+    with pytest.raises(ModelUnavailable) as caught:
+        describe(settings("described:build", device="cuda:99"))
+    assert caught.value.detail.startswith("device cuda:99 is not there: torch sees ")
+
+
+def test_the_child_writes_a_problem(
+    own: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (own / "silent.py").write_text("raise OSError('no such disk')\n")
+    monkeypatch.setattr(sys, "stdin", StringIO(settings("silent:build").model_dump_json()))
+    assert main() == 1
+    error = from_problem(json.loads(capsys.readouterr().out)["problem"])
+    assert type(error) is ModelUnavailable
+    assert error.detail == "cannot import 'silent:build': OSError: no such disk"
+
+
+@pytest.mark.parametrize(("program", "status"), [("true", 0), ("false", 1)])
+def test_a_child_without_an_answer(
+    monkeypatch: pytest.MonkeyPatch, program: str, status: int
+) -> None:
+    monkeypatch.setattr(sys, "executable", shutil.which(program))
+    with pytest.raises(ModelUnavailable) as caught:
+        describe(settings("any:build"))
+    expected = f"loading 'any:build' ended with status {status} and no answer"
+    assert caught.value.detail == expected
