@@ -54,7 +54,7 @@ class QueryParameters(BaseModel):
     """Seconds that the query may take, > 0; null takes the configured limit."""
 
     model: str | None = None
-    """Digest of a receipt's model: the query is refused where another model is served."""
+    """Digest of a receipt's model: a warning tells where another model is served."""
 
 
 def parse(given: Mapping[str, Any] | None) -> QueryParameters:

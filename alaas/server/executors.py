@@ -11,12 +11,14 @@ from dataclasses import replace
 from time import perf_counter
 from typing import Any
 
+import structlog
+
 from alaas.config import Preprocessing, Settings
 from alaas.core.errors import AlaasError
 from alaas.core.types import Batch, Items, Raws, Scored, Views
 from alaas.data import fetch
 from alaas.pipeline import stages
-from alaas.server import frames
+from alaas.server import frames, logs
 from alaas.server.process import keep_memory, settle, without
 
 os.environ.setdefault("JINA_OPTOUT_TELEMETRY", "1")
@@ -24,6 +26,9 @@ with without("torch", "tensorflow", "jax"), warnings.catch_warnings():
     warnings.simplefilter("ignore")  # jina imports pkg_resources, which is deprecated
     from docarray import BaseDoc, DocList
     from jina import Executor, requests
+
+
+log = structlog.get_logger()
 
 
 class Frame(BaseDoc):
@@ -120,13 +125,19 @@ class Inferencer(Executor):
         from alaas.models.load import load, resolve_device
 
         torch.set_num_threads(threads)
-        chosen = Settings.model_validate_json(settings).active_learning.strategy.model
+        tree = Settings.model_validate_json(settings)
+        logs.configure(tree.log)
+        chosen = tree.active_learning.strategy.model
         device = resolve_device(chosen.device)
         if device == "cuda":
             # Jina names its replicas infer/rep-0, infer/rep-1, ...: one on each GPU.
             number = int(self.runtime_args.name.rpartition("-")[2])
             device = f"cuda:{number % torch.cuda.device_count()}"
-        self._model = load(chosen, device=device)
+        try:
+            self._model = load(chosen, device=device)
+        except Exception:
+            log.exception("the model did not load", name=chosen.name, device=device)
+            raise
 
     @requests(on="/score")
     def run(self, docs: DocList[Frame], **_: Any) -> DocList[Frame]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from typing import Any
@@ -115,7 +116,7 @@ class Gateway(JinaGateway):
         self._settings = Settings.model_validate_json(settings)
         self._card = ModelCard.from_json(card)
         self._window = window
-        self._https: list[uvicorn.Server] = []
+        self._https: list[tuple[uvicorn.Server, socket.socket]] = []
         self._grpcs: list[grpcio.aio.Server] = []
         self._stopped = False
 
@@ -131,6 +132,13 @@ class Gateway(JinaGateway):
         )
         self._service = Service(engine, self._settings, self._card, Metrics(self._card))
         self._app = http.create_app(self._service)
+        try:
+            await self._listen()
+        except (OSError, RuntimeError) as error:
+            log.error("cannot listen", reason=str(error))
+            raise
+
+    async def _listen(self) -> None:
         self._https = [self._http(host="127.0.0.1", port=self.ports[0])]
         worker = self._settings.active_learning.al_worker
         for listener in worker.listeners:
@@ -149,7 +157,9 @@ class Gateway(JinaGateway):
                     await grpc.serve(self._service, listener, self._secret(listener))
                 )
 
-    def _http(self, **options: Any) -> uvicorn.Server:
+    def _http(
+        self, host: str, port: int, **secrets: str | None
+    ) -> tuple[uvicorn.Server, socket.socket]:
         config = uvicorn.Config(
             self._app,
             loop="none",
@@ -158,9 +168,11 @@ class Gateway(JinaGateway):
             ws_max_size=2**30,
             # A client that is sending a large pool answers a ping only after it.
             ws_ping_timeout=None,
-            **options,
+            **secrets,
         )
-        return _QuietServer(config)
+        # Bound here, where an error is an error: uvicorn would end the process with it.
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        return _QuietServer(config), socket.create_server((host, port), family=family, backlog=2048)
 
     def _secret(self, listener: Listener) -> grpcio.ServerCredentials | None:
         tls = self._settings.active_learning.al_worker.tls
@@ -175,7 +187,7 @@ class Gateway(JinaGateway):
 
     async def run_server(self) -> None:
         """Serve until `shutdown`."""
-        await asyncio.gather(*(server.serve() for server in self._https))
+        await asyncio.gather(*(server.serve([bound]) for server, bound in self._https))
 
     async def shutdown(self) -> None:
         """Finish what is in flight, then close the ports. Jina calls this twice."""
@@ -183,7 +195,7 @@ class Gateway(JinaGateway):
             return
         self._stopped = True
         await self._service.drain(DRAIN_S)
-        for server in self._https:
+        for server, _ in self._https:
             server.should_exit = True
         await asyncio.gather(*(server.stop(grace=1) for server in self._grpcs))
 

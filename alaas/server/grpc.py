@@ -148,7 +148,8 @@ async def serve(
     health_pb2_grpc.add_HealthServicer_to_server(checks, server)
     names = (NAME, health.SERVICE_NAME, reflection.SERVICE_NAME)
     reflection.enable_server_reflection(names, server)
-    address = f"{listener.host}:{listener.port}"
+    host = f"[{listener.host}]" if ":" in listener.host else listener.host
+    address = f"{host}:{listener.port}"
     if credentials is None:
         server.add_insecure_port(address)
     else:

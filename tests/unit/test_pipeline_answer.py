@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, get_args
 
@@ -142,7 +143,7 @@ class TestProgress:
         parts = [[members.pop(0) for _ in range(size)] for size in sizes]
         engine = Toy(window=window, lost=[lost(f"i{row}") for row in bad])
         response = in_time(ask(engine, parts, on_progress=news.append))
-        for before, after in zip(news, news[1:], strict=False):
+        for before, after in pairwise(news):
             assert after.done >= before.done
             assert after.failed >= before.failed
             assert after.received >= before.received

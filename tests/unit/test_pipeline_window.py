@@ -183,7 +183,7 @@ async def stalled() -> AsyncIterator[query.Part]:
     await forever()
 
 
-STALLS = {
+STALLS: dict[str, tuple[Callable[[], Toy], Callable[[], AsyncIterator[query.Part]]]] = {
     "in a stage": (lambda: Toy(during=forever), lambda: source([pool(50)])),
     "in the choice": (lambda: Toy(choosing=forever), lambda: source([pool(9)])),
     "in the source": (Toy, stalled),
@@ -194,7 +194,8 @@ STALLS = {
 class TestGivenUp:
     def test_by_its_deadline(self, stall: str) -> None:
         async def scenario() -> Toy:
-            engine, parts = (make() for make in STALLS[stall])
+            new_engine, new_source = STALLS[stall]
+            engine, parts = new_engine(), new_source()
             with pytest.raises(DeadlineExceeded, match=r"did not finish within 0\.02 s"):
                 await query.run(
                     engine,
@@ -213,7 +214,8 @@ class TestGivenUp:
     @pytest.mark.parametrize("after", [0, 1, 2, 3, 5, 8, 30])
     def test_by_its_caller(self, stall: str, after: int) -> None:
         async def scenario() -> Toy:
-            engine, parts = (make() for make in STALLS[stall])
+            new_engine, new_source = STALLS[stall]
+            engine, parts = new_engine(), new_source()
             running = asyncio.create_task(
                 query.run(engine, QueryParameters(budget=1), parts, defaults=StrategySettings())
             )
