@@ -12,7 +12,7 @@ import grpc as grpcio
 import structlog
 import uvicorn
 
-from alaas.config import Settings
+from alaas.config import Settings, TLSSettings
 from alaas.config.listeners import Listener
 from alaas.core.errors import Internal, NoReplica, from_problem
 from alaas.core.types import Items, Plan, Scored, Selection
@@ -143,22 +143,15 @@ class Gateway(JinaGateway):
         worker = self._settings.active_learning.al_worker
         for listener in worker.listeners:
             if listener.kind == "http":
-                files = worker.tls if listener.tls else None
-                self._https.append(
-                    self._http(
-                        host=listener.host,
-                        port=listener.port,
-                        ssl_certfile=files and str(files.certificate),
-                        ssl_keyfile=files and str(files.key),
-                    )
-                )
+                tls = worker.tls if listener.tls else None
+                self._https.append(self._http(host=listener.host, port=listener.port, tls=tls))
             else:
                 self._grpcs.append(
                     await grpc.serve(self._service, listener, self._secret(listener))
                 )
 
     def _http(
-        self, host: str, port: int, **secrets: str | None
+        self, *, host: str, port: int, tls: TLSSettings | None = None
     ) -> tuple[uvicorn.Server, socket.socket]:
         config = uvicorn.Config(
             self._app,
@@ -168,7 +161,8 @@ class Gateway(JinaGateway):
             ws_max_size=2**30,
             # A client that is sending a large pool answers a ping only after it.
             ws_ping_timeout=None,
-            **secrets,
+            ssl_certfile=tls and str(tls.certificate),
+            ssl_keyfile=tls and str(tls.key),
         )
         # Bound here, where an error is an error: uvicorn would end the process with it.
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
