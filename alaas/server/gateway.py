@@ -161,8 +161,8 @@ class Gateway(JinaGateway):
             ws_max_size=2**30,
             # A client that is sending a large pool answers a ping only after it.
             ws_ping_timeout=None,
-            ssl_certfile=tls and str(tls.certificate),
-            ssl_keyfile=tls and str(tls.key),
+            ssl_certfile=str(tls.certificate) if tls else None,
+            ssl_keyfile=str(tls.key) if tls else None,
         )
         # Bound here, where an error is an error: uvicorn would end the process with it.
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
