@@ -10,34 +10,64 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 
 from alaas.config import ModelSettings
 from alaas.core.errors import AlaasError, ModelUnavailable, SetupError, from_problem
 from alaas.models.card import ModelCard
 
+POLL_S = 0.2
+"""Seconds between two questions whether to go on."""
 
-def describe(settings: ModelSettings) -> ModelCard:
+
+def describe(
+    settings: ModelSettings, *, stopped: Callable[[], bool] = lambda: False
+) -> ModelCard | None:
     """Load the model in a child process and return its card.
 
     Progress of a download goes to standard error.
 
+    Args:
+        settings: The model section of the configuration.
+        stopped: Asked several times a second; once it says True, the child is ended.
+
+    Returns:
+        The card, or None where `stopped` came first.
+
     Raises:
         ModelUnavailable: It cannot be loaded; the message says what to do.
     """
-    child = subprocess.run(
+    child = subprocess.Popen(
         [sys.executable, "-m", "alaas.models.describe"],
-        input=settings.model_dump_json(),
+        stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
-        check=False,
+        start_new_session=True,  # Ctrl-C is for the parent, which then ends the child
     )
-    *_, last = child.stdout.splitlines() or [""]
+    told: str | None = settings.model_dump_json()
+    while True:
+        try:
+            said, _ = child.communicate(told, timeout=POLL_S)
+            return _read(said, child.returncode, settings.name)
+        except subprocess.TimeoutExpired:
+            told = None  # it has been sent
+        except BaseException:
+            child.kill()
+            child.communicate()
+            raise
+        if stopped():
+            child.kill()
+            child.communicate()
+            return None
+
+
+def _read(said: str, status: int, name: str) -> ModelCard:
+    *_, last = said.splitlines() or [""]
     try:
         answer = json.loads(last)
     except ValueError:
-        raise ModelUnavailable(
-            f"loading {settings.name!r} ended with status {child.returncode} and no answer"
-        ) from None
+        message = f"loading {name!r} ended with status {status} and no answer"
+        raise ModelUnavailable(message) from None
     if "card" in answer:
         return ModelCard.from_json(answer["card"])
     error = from_problem(answer["problem"])

@@ -63,8 +63,8 @@ def serve(settings: Settings, on_ready: OnReady) -> None:
     for listener in listeners:
         _check_free(listener)
     log.info("loading model", name=chosen.model.name, weights=chosen.model.weights)
-    card = describe(chosen.model)
-    if stop.is_set():
+    card = describe(chosen.model, stopped=stop.is_set)
+    if card is None:
         return
     # Jina is imported as late as this so that a mistake is reported before it is paid for.
     from alaas.server.flow import RuntimeFailToStart, build, workers

@@ -80,12 +80,13 @@ class TestPreprocess:
                 assert np.array_equal(threaded.array, alone.array)
 
 
-class TestInfer:
-    @pytest.fixture(scope="class")
-    def classifier(self) -> Classifier:
-        torch.manual_seed(0)
-        return Classifier(nn.Sequential(nn.Flatten(), nn.Linear(192, 4)), spec(8))
+@pytest.fixture
+def classifier() -> Classifier:
+    torch.manual_seed(0)
+    return Classifier(nn.Sequential(nn.Flatten(), nn.Linear(192, 4)), spec(8))
 
+
+class TestInfer:
     @pytest.mark.parametrize(
         ("strategy", "views"),
         [("entropy", {"probs": (2, 4)}), ("k_center_greedy", {"embeddings": (2, 192)})],
