@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from google.protobuf.struct_pb2 import NullValue, Struct, Value
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_wire import FLOATS, PARAMS, PROGRESS, RESPONSES, SOME, TEXT, WHOLE
 
@@ -41,6 +41,7 @@ def sent(message: Any) -> Any:
     return type(message).FromString(message.SerializeToString())
 
 
+@settings(deadline=None)
 @given(RESPONSES)
 def test_an_answer_is_that_of_json(response: QueryResponse) -> None:
     found = convert.response_from_message(sent(convert.response_to_message(response)))
@@ -55,6 +56,7 @@ def test_bytes_are_not_sent_back() -> None:
     assert convert.response_from_message(message).picks == (Pick("a", 0, 0.5),)
 
 
+@settings(deadline=None)
 @given(PROGRESS)
 def test_progress(progress: Progress) -> None:
     assert convert.progress_from_message(sent(convert.progress_to_message(progress))) == progress
@@ -66,6 +68,7 @@ def test_no_total_is_not_a_total_of_none() -> None:
         assert convert.progress_from_message(convert.progress_to_message(progress)).total == total
 
 
+@settings(deadline=None)
 @given(
     st.one_of(
         st.builds(Item, id=SOME, uri=TEXT),
@@ -82,6 +85,7 @@ def test_an_item_without_an_id_has_that_of_its_row() -> None:
     assert convert.item_from_message(pb.Item(uri="u"), 7) == Item("7", uri="u")
 
 
+@settings(deadline=None)
 @given(PARAMETERS)
 def test_parameters_are_those_of_json(parameters: dict[str, Any]) -> None:
     found = convert.parameters_from_message(sent(convert.parameters_to_message(parameters)))
@@ -117,6 +121,7 @@ def test_parameters_that_have_no_message(wrong: dict[str, Any], error: type[Exce
         convert.parameters_to_message(wrong)
 
 
+@settings(deadline=None)
 @given(st.dictionaries(TEXT, JSON, max_size=4))
 def test_an_object(values: dict[str, Any]) -> None:
     assert convert.mapping(sent(convert.struct(values))) == values

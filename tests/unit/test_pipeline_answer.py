@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_pipeline_engine import BUSY, Toy, ask, in_time, lost, pool, refusal
 
@@ -19,6 +19,7 @@ from alaas.pipeline.query import UPSTREAM
 
 
 class TestFailures:
+    @settings(deadline=None)
     @given(bad=st.sets(st.integers(0, 29), max_size=29), early=st.sets(st.integers(0, 29)))
     def test_are_listed_in_the_order_of_the_pool(self, bad: set[int], early: set[int]) -> None:
         members: list[Item | Failure] = [
@@ -130,6 +131,7 @@ class TestWarnings:
 
 
 class TestProgress:
+    @settings(deadline=None)
     @given(
         sizes=st.lists(st.integers(0, 9), max_size=8).filter(any),
         window=st.integers(1, 4),

@@ -163,6 +163,30 @@ def test_a_query_that_is_given_up_leaves_the_engine_whole() -> None:
     in_time(scenario())
 
 
+def test_a_query_that_fails_half_way_leaves_no_pool_behind() -> None:
+    async def scenario() -> None:
+        async with LocalEngine(settings()) as engine:
+            scored = asyncio.Event()
+
+            async def torn() -> AsyncIterator[query.Part]:
+                yield blobs(8)
+                await scored.wait()
+                assert engine._scorer._pools
+                raise ConnectionResetError
+
+            with pytest.raises(ConnectionResetError):
+                await query.run(
+                    engine,
+                    QueryParameters(budget=1),
+                    torn(),
+                    defaults=settings().active_learning.strategy,
+                    on_progress=lambda _: scored.set(),
+                )
+            assert engine._scorer._pools == {}
+
+    in_time(scenario())
+
+
 def test_a_model_that_is_not_there() -> None:
     tree = settings()
     strategy = tree.active_learning.strategy

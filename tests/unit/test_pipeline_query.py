@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_pipeline_engine import Toy, ask, in_time, lost, pool, probs_of, refusal
 
@@ -24,6 +24,7 @@ from alaas.strategies import registry
 
 
 class TestCut:
+    @settings(deadline=None)
     @given(
         sizes=st.lists(st.integers(0, 12), max_size=12),
         batch_size=st.integers(1, 7),
@@ -90,6 +91,7 @@ class TestChoice:
         in_time(ask(engine, [pool(20)]))
         assert engine.asked == ["process"] * 5 + ["select"]
 
+    @settings(deadline=None)
     @given(turns=st.permutations(range(8)))
     def test_does_not_depend_on_who_comes_first(self, turns: list[int]) -> None:
         """Micro-batches finish in any order; the pool has one."""

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pictures import encoded, picture, spec
 from test_pipeline_engine import probs_of
@@ -57,6 +57,7 @@ class TestPreprocess:
             "undecodable",
         ]
 
+    @settings(deadline=None)
     @given(st.lists(st.sampled_from(["image", "text", "broken"]), max_size=8))
     def test_without_a_model_keeps_texts_and_the_order(self, kinds: list[str]) -> None:
         batch = stages.preprocess(plan("random_sampling"), raws(*kinds), spec(8, 8), LIMITS)
@@ -112,6 +113,7 @@ def views(seq: int, names: list[str], model: str = "m", failures: Any = ()) -> V
 
 
 class TestScorer:
+    @settings(deadline=None)
     @given(
         sizes=st.lists(st.integers(0, 5), min_size=1, max_size=9).filter(any),
         strategy=st.sampled_from(["entropy", "least_confidence", "random_sampling"]),

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_pipeline_engine import Toy, ask, in_time, pool, refusal, source
 
@@ -37,6 +37,7 @@ def fails_at(seq: int, error: BaseException, *, others: Callable[..., Any] = for
     return during
 
 
+@settings(deadline=None)
 @given(
     size=st.integers(1, 60),
     batch_size=st.integers(1, 9),
@@ -120,6 +121,7 @@ def test_a_full_window_holds_the_source_back() -> None:
     in_time(scenario())
 
 
+@settings(deadline=None)
 @given(seq=st.integers(0, 9), window=st.integers(1, 5), batch_size=st.integers(1, 3))
 def test_an_error_ends_the_query_and_frees_the_slots(
     seq: int, window: int, batch_size: int

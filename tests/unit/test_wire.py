@@ -7,7 +7,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from alaas.core.errors import ValidationFailed
@@ -78,12 +78,15 @@ def through_json(document: Any) -> Any:
     return json.loads(json.dumps(document))
 
 
+@settings(deadline=None)
 @given(responses(picks(NAMED | BLOBS)))
 def test_an_answer_reads_back(response: QueryResponse) -> None:
     assert QueryResponse.from_json(through_json(response.to_json())) == response
 
 
+@settings(deadline=None)
 @given(PROGRESS)
+@example(Progress(0, 0, 0, 0))
 def test_progress_reads_back(progress: Progress) -> None:
     assert Progress.from_json(through_json(progress.to_json())) == progress
 
@@ -124,6 +127,7 @@ ITEMS = st.one_of(
 )
 
 
+@settings(deadline=None)
 @given(item=ITEMS, row=WHOLE)
 def test_an_item_reads_back(item: Item, row: int) -> None:
     assert item_from_json(through_json(item.to_json()), row) == item
@@ -182,6 +186,7 @@ def test_what_is_no_document(document: Any, pointer: str, message: str) -> None:
     assert caught.value.detail == f"/data/7{pointer}: {message}"
 
 
+@settings(deadline=None)
 @given(
     st.recursive(
         st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
@@ -202,6 +207,7 @@ def test_any_json_is_an_item_a_failure_or_refused(document: Any) -> None:
         assert [item.uri, item.text, item.blob].count(None) == 2
 
 
+@settings(deadline=None)
 @given(size=st.integers(0, 40), most=st.integers(1, 9))
 def test_parts_keep_the_order(size: int, most: int) -> None:
     pool = [Item(str(row), uri="u") for row in range(size)]
