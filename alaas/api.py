@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from alaas.client.results import QueryResult
-from alaas.core.errors import FieldError, MissingExtra, ValidationFailed
+from alaas.core.errors import ConfigError, FieldError, MissingExtra, ValidationFailed
 from alaas.core.wire import Item, Progress, QueryResponse
 
 if TYPE_CHECKING:
@@ -55,6 +55,7 @@ def select(
     Raises:
         EmptyInput: The source has no items.
         ValidationFailed: A parameter is wrong.
+        ConfigError: The mapping of a model has a wrong key or value.
         ModelUnavailable: The model cannot be loaded.
         AllItemsFailed: No item could be read and predicted.
         MissingExtra: ``alaas[local]`` is not installed.
@@ -130,12 +131,25 @@ def _settings(model: str | Mapping[str, Any] | ModelSettings) -> Settings:
     elif isinstance(model, ModelSettings):
         chosen = model
     else:
-        chosen = ModelSettings.model_validate(dict(model))
+        chosen = _checked(model)
     # Whoever calls this can read the files anyway: there is no border to guard.
     return Settings(
         active_learning=ActiveLearningSettings(strategy=StrategySettings(model=chosen)),
         fetch=FetchSettings.anywhere(),
     )
+
+
+def _checked(model: Mapping[str, Any]) -> ModelSettings:
+    from pydantic import ValidationError
+
+    from alaas.config import ModelSettings
+    from alaas.config.problems import dotted, problems
+
+    try:
+        return ModelSettings.model_validate(dict(model))
+    except ValidationError as error:
+        found = problems(error, ModelSettings)
+    raise ConfigError("\n".join(f"model.{dotted(one.path)}: {one.message}" for one in found))
 
 
 async def _query(

@@ -233,12 +233,20 @@ def from_problem(problem: Mapping[str, Any]) -> AlaasError:
         EmptyInput('the pool is empty')
     """
     by_code = {error.code: error for error in _tree(AlaasError)}
-    status = int(problem.get("status") or 500)
+    try:
+        status = int(problem.get("status") or 500)
+    except (TypeError, ValueError):
+        status = 500
     fallback = InvalidRequest if 400 <= status < 500 else Unavailable if status == 503 else Internal
     kind = by_code.get(str(problem.get("code")), fallback)
+    given = problem.get("errors")
     errors = [
-        FieldError(str(e.get("pointer", "")), str(e.get("message", "")))
-        for e in problem.get("errors") or ()
+        FieldError(str(one.get("pointer", "")), str(one.get("message", "")))
+        for one in (given if isinstance(given, list) else ())
+        if isinstance(one, Mapping)
     ]
     detail = str(problem.get("detail") or problem.get("title") or f"HTTP status {status}")
-    return kind(detail, errors=errors)
+    error = kind(detail, errors=errors)
+    if "status" in problem:
+        error.status = status
+    return error

@@ -93,6 +93,9 @@ class Failure:
         )
 
 
+_BROKEN = {"uri": "uri_invalid", "text": "invalid_text"}
+
+
 def item_from_json(document: Any, row: int) -> Item | Failure:
     """Read one document of a request.
 
@@ -113,7 +116,7 @@ def item_from_json(document: Any, row: int) -> Item | Failure:
     if not isinstance(document, Mapping):
         raise _invalid(row, "", f"must be an object or a string, got {type(document).__name__}")
     given = document.get("id")
-    if given is not None and not isinstance(given, str | int):
+    if given is not None and (isinstance(given, bool) or not isinstance(given, str | int)):
         raise _invalid(row, "/id", f"must be a string, got {type(given).__name__}")
     # Documents of older clients carry every key, the unused ones empty.
     content = {key: document[key] for key in ("uri", "text", "blob") if document.get(key)}
@@ -124,6 +127,10 @@ def item_from_json(document: Any, row: int) -> Item | Failure:
     if not isinstance(value, str):
         raise _invalid(row, f"/{kind}", f"must be a string, got {type(value).__name__}")
     name = str(row) if given in (None, "") else str(given)
+    if not _is_unicode(name):
+        raise _invalid(row, "/id", "must be valid Unicode; it has half a surrogate pair in it")
+    if kind != "blob" and not _is_unicode(value):
+        return Failure(name, "fetch", _BROKEN[kind], f"the {kind} is no valid Unicode")
     if kind == "uri":
         return Item(id=name, uri=value)
     if kind == "text":
@@ -132,6 +139,17 @@ def item_from_json(document: Any, row: int) -> Item | Failure:
         return Item(id=name, blob=base64.b64decode(value, validate=True))
     except (binascii.Error, ValueError):
         return Failure(name, "fetch", "invalid_blob", "the blob is not valid base64")
+
+
+def _is_unicode(text: str) -> bool:
+    """Whether a text can be written as UTF-8. JSON can name halves of a surrogate pair."""
+    if text.isascii():
+        return True
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _invalid(row: int, suffix: str, message: str) -> ValidationFailed:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import uuid
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
@@ -16,6 +17,7 @@ from alaas.core.errors import (
     EmptyInput,
     FieldError,
     ItemFailed,
+    NoReplica,
     ValidationFailed,
 )
 from alaas.core.types import Items, Plan, Scored, Selection
@@ -33,6 +35,8 @@ from alaas.core.wire import (
 )
 from alaas.pipeline.engine import Engine
 from alaas.strategies import registry
+
+log = logging.getLogger(__name__)
 
 Part = Sequence[Item | Failure]
 """Some consecutive items of a pool; one that is already lost stands there as its failure."""
@@ -101,18 +105,38 @@ async def run(
     settled = plan(parameters, defaults, request_id or uuid.uuid4().hex)
     ledger = _Ledger(parameters, on_progress or (lambda _: None))
     started = perf_counter()
+    clock = asyncio.timeout(parameters.timeout_s)
     try:
-        async with asyncio.timeout(parameters.timeout_s):
+        async with clock:
             await _process(engine, settled, source, ledger)
-            selection = await engine.select(settled)
-    except TimeoutError:
-        await engine.discard(settled)
-        limit = parameters.timeout_s
-        raise DeadlineExceeded(f"the query did not finish within {limit:g} s") from None
-    except BaseException:
-        await asyncio.shield(engine.discard(settled))
+            selection = await _select(engine, settled, ledger)
+    except BaseException as error:
+        await asyncio.shield(_forget(engine, settled))
+        if isinstance(error, TimeoutError) and clock.expired():
+            limit = parameters.timeout_s
+            raise DeadlineExceeded(f"the query did not finish within {limit:g} s") from None
         raise
     return ledger.answer(settled, selection, perf_counter() - started)
+
+
+async def _select(engine: Engine, settled: Plan, ledger: _Ledger) -> Selection:
+    started = perf_counter()
+    selection = await engine.select(settled)
+    ledger.busy["score"] += perf_counter() - started
+    if selection.pool_size != ledger.done:
+        raise NoReplica(
+            f"the scorer lost {ledger.done - selection.pool_size} of {ledger.done} items: "
+            f"it was restarted while the query ran"
+        )
+    return selection
+
+
+async def _forget(engine: Engine, settled: Plan) -> None:
+    try:
+        await engine.discard(settled)
+    except Exception:
+        # The error that ended the query is the one to tell; this one is its echo.
+        log.debug("a query could not be discarded", exc_info=True)
 
 
 async def _process(
@@ -132,7 +156,8 @@ async def _process(
                 task.add_done_callback(lambda _: engine.slots.release())
     except BaseExceptionGroup as many:
         # The first error is the cause; the others are its echo.
-        raise many.exceptions[0] from None
+        first = many.exceptions[0]
+        raise first from first.__cause__
     ledger.close()
 
 

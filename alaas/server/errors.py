@@ -32,7 +32,25 @@ def grpc_status(error: AlaasError) -> grpc.StatusCode:
     return _GRPC.get(error.status, grpc.StatusCode.INTERNAL)
 
 
+def grpc_details(error: AlaasError) -> str:
+    """The status message of an error, short enough for a header."""
+    return _cut(error.detail, 300)
+
+
 def grpc_trailers(error: AlaasError, request_id: str) -> tuple[tuple[str, str | bytes], ...]:
-    """The trailing metadata of an error: its stable code, and the whole problem in JSON."""
-    document = json.dumps(problem(error, request_id)).encode()
-    return (("alaas-code", error.code), ("alaas-problem-bin", document))
+    """The trailing metadata of an error: its stable code, and the problem in JSON.
+
+    gRPC refuses more than 8 KiB of metadata, and a caller's own words may be in the text.
+    """
+    document = problem(error, request_id)
+    document["detail"] = _cut(document["detail"], 1000)
+    document["errors"] = [
+        {"pointer": _cut(one["pointer"], 100), "message": _cut(one["message"], 200)}
+        for one in document["errors"][:5]
+    ]
+    encoded = json.dumps(document, ensure_ascii=False).encode(errors="replace")
+    return (("alaas-code", error.code), ("alaas-problem-bin", encoded))
+
+
+def _cut(text: str, most: int) -> str:
+    return text if len(text) <= most else f"{text[: most - 3]}..."

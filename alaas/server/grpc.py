@@ -18,7 +18,7 @@ from alaas.pipeline.query import Part
 from alaas.proto import convert
 from alaas.proto.alaas.v1 import active_learning_pb2 as pb
 from alaas.proto.alaas.v1 import active_learning_pb2_grpc as stubs
-from alaas.server.errors import grpc_status, grpc_trailers
+from alaas.server.errors import grpc_details, grpc_status, grpc_trailers
 from alaas.server.service import Service, whole
 
 NAME = pb.DESCRIPTOR.services_by_name["ActiveLearning"].full_name
@@ -125,7 +125,7 @@ def _items(messages: Iterable[pb.Item], start: int) -> list[Item]:
 
 async def _abort(context: Context, error: AlaasError, request_id: str) -> Any:
     await context.abort(
-        grpc_status(error), error.detail, trailing_metadata=grpc_trailers(error, request_id)
+        grpc_status(error), grpc_details(error), trailing_metadata=grpc_trailers(error, request_id)
     )
 
 

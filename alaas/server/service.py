@@ -170,7 +170,7 @@ class Service:
                 async with asyncio.timeout(CANARY_S):
                     await self._canary()
             except (AlaasError, TimeoutError) as error:
-                raise NotReady(f"a stage does not answer: {error or 'timeout'}") from error
+                raise NotReady(f"a stage does not answer: {str(error) or 'timeout'}") from error
             self._proved = time.monotonic()
 
     async def _canary(self) -> None:
@@ -189,12 +189,12 @@ def _drawn() -> bytes:
     from PIL import Image
 
     stream = BytesIO()
-    Image.linear_gradient("L").save(stream, "PNG")
+    Image.linear_gradient("L").resize((16, 16)).save(stream, "PNG")
     return stream.getvalue()
 
 
 CANARY: bytes = _drawn()
-"""A picture that every stage can handle: 256 x 256, grey, a gradient."""
+"""A picture that is within any limits: 16 x 16, grey, a gradient."""
 
 
 async def whole(items: Sequence[Any]) -> AsyncIterator[query.Part]:

@@ -188,3 +188,18 @@ def test_grpc_unary_and_its_errors(server: Server, photos: Path) -> None:
         assert dict(empty.value.trailing_metadata())["alaas-code"] == "validation"
         listed = stub.Strategies(pb.StrategiesRequest(), timeout=60).strategies
         assert "KCG" in {name for one in listed for name in one.aliases}
+
+
+def test_broken_unicode_and_long_names_are_answered(server: Server) -> None:
+    odd = post(server, '{"data": [{"id": "\\ud800", "uri": "x"}], "parameters": {"budget": 1}}')
+    assert (odd.status_code, odd.json()["errors"][0]["pointer"]) == (422, "/data/0/id")
+    lost = post(server, '{"data": [{"uri": "\\ud800"}], "parameters": {"budget": 1}}').json()
+    assert lost["code"] == "all_items_failed"
+    assert "uri_invalid" in lost["errors"][0]["message"]
+    for protocol in ("http", "ws", "grpc"):
+        with Client(server.urls[protocol]) as client:
+            for name in ("x" * 4_000, "\N{GRINNING FACE}" * 4_000):
+                with pytest.raises(errors.UnknownStrategy):
+                    client.query(["x"], 1, strategy=name)
+            with pytest.raises(errors.ValidationFailed):
+                client.query([{"id": "y" * 9_000, "uri": "x"}] * 2, 1)

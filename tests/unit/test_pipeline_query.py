@@ -16,7 +16,13 @@ from test_pipeline_engine import Toy, ask, in_time, lost, pool, probs_of, refusa
 from alaas import __version__
 from alaas.config import QueryParameters, StrategySettings, parse_parameters
 from alaas.core.arrays import Probs, Scores
-from alaas.core.errors import EmptyInput, UnknownStrategy, ValidationFailed
+from alaas.core.errors import (
+    DeadlineExceeded,
+    EmptyInput,
+    NoReplica,
+    UnknownStrategy,
+    ValidationFailed,
+)
 from alaas.core.types import Items, Plan
 from alaas.core.wire import Failure, Item, QueryResponse
 from alaas.pipeline import query
@@ -174,6 +180,51 @@ class TestRefused:
         engine = in_time(scenario())
         assert engine.asked[-1] == "discard"
         assert "select" not in engine.asked
+
+
+class Forgetful(Toy):
+    """An engine whose scorer is gone when it is told to forget."""
+
+    async def discard(self, plan: Plan) -> None:
+        await super().discard(plan)
+        raise NoReplica("the scorer is gone")
+
+
+class TestFirstErrorIsTheOneTold:
+    def test_where_forgetting_fails_too(self) -> None:
+        assert isinstance(refusal(Forgetful(), []), EmptyInput)
+
+    def test_where_a_deadline_passes_and_forgetting_fails_too(self) -> None:
+        async def never(_: object) -> None:
+            await asyncio.Event().wait()
+
+        engine = Forgetful(during=never)
+        assert isinstance(refusal(engine, [pool(9)], timeout_s=0.01), DeadlineExceeded)
+
+    def test_where_something_else_times_out(self) -> None:
+        async def late(_: object) -> None:
+            raise TimeoutError("a socket's own")
+
+        with pytest.raises(TimeoutError, match="a socket's own"):
+            in_time(ask(Toy(during=late), [pool(9)]))
+
+    def test_keeps_its_cause(self) -> None:
+        async def broken(_: object) -> None:
+            raise NoReplica("gone") from OSError("the wire was cut")
+
+        assert "wire" in str(refusal(Toy(during=broken), [pool(9)]).__cause__)
+
+
+def test_a_scorer_that_lost_a_part_of_the_pool_does_not_choose_from_the_rest() -> None:
+    engine = Toy(batch_size=4)
+
+    async def restart() -> None:
+        parts = engine.scorer._pools["q"]
+        del parts[min(parts)]
+
+    engine.choosing = restart
+    with pytest.raises(NoReplica, match="lost 4 of 10"):
+        in_time(ask(engine, [pool(10)]))
 
 
 class TestPlan:
