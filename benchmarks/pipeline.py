@@ -26,6 +26,12 @@ from benchmarks import photographs
 
 Ask = Callable[[list[str]], list[str]]
 BUDGET = 20
+WAYS = {
+    "loop": "ten-line loop",
+    "http": "server, HTTP",
+    "grpc": "server, gRPC",
+    "select": "alaas.select",
+}
 
 
 def loop() -> Ask:
@@ -70,19 +76,21 @@ def client(url: str) -> Ask:
     return lambda uris: Client(url, progress=False).query_by_uri(uris, budget=BUDGET)
 
 
-def measure(ways: dict[str, Ask], uris: list[str], rounds: int) -> dict[str, list[float]]:
-    """Seconds of each way, round after round.
+def measure(
+    ways: dict[str, Ask], uris: list[str], rounds: int, warm_up: int
+) -> dict[str, list[float]]:
+    """Seconds of each way, round after round, the first `warm_up` rounds left out.
 
     Raises:
         SystemExit: Two ways chose different items.
     """
     seconds: dict[str, list[float]] = {name: [] for name in ways}
-    for number in range(rounds + 1):
+    for number in range(1 - warm_up, rounds + 1):
         picks = {}
         for name, ask in ways.items():
             started = time.perf_counter()
             picks[name] = ask(uris)
-            if number:  # the first round warms up
+            if number > 0:
                 seconds[name].append(time.perf_counter() - started)
         if len({tuple(picked) for picked in picks.values()}) > 1:
             sys.exit(f"the picks differ: {json.dumps(picks, indent=1)}")
@@ -114,6 +122,8 @@ def main() -> None:
     parser.add_argument("--photos", help="folder of photographs")
     parser.add_argument("--pool", type=int, default=200, help="items in the pool")
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--warm-up", type=int, default=1, help="rounds that do not count")
+    parser.add_argument("--ways", nargs="+", choices=list(WAYS), default=list(WAYS))
     parser.add_argument("--json", type=Path, help="file to write the figures to")
     arguments = parser.parse_args()
 
@@ -127,14 +137,14 @@ def main() -> None:
                 f"{url}/{name}?copy={row // len(names)}"
                 for row, name in enumerate(islice(cycle(names), arguments.pool))
             ]
-            figures = run(uris, arguments.rounds)
+            figures = run(uris, arguments.ways, arguments.rounds, arguments.warm_up)
     show(figures)
     if arguments.json:
         arguments.json.write_text(json.dumps(figures, indent=2))
 
 
-def run(uris: list[str], rounds: int) -> dict[str, Any]:
-    """Start the server, and let every way choose in turn."""
+def run(uris: list[str], names: list[str], rounds: int, warm_up: int) -> dict[str, Any]:
+    """Start the server, and let the named ways choose in turn."""
     from alaas.config import Settings
     from alaas.server import Server
 
@@ -148,13 +158,14 @@ def run(uris: list[str], rounds: int) -> dict[str, Any]:
         }
     )
     with Server(settings) as server:
-        ways = {
-            "ten-line loop": loop(),
-            "server, HTTP": client(server.urls["http"]),
-            "server, gRPC": client(server.urls["grpc"]),
-            "alaas.select": here(),
+        makers: dict[str, Callable[[], Ask]] = {
+            "loop": loop,
+            "http": lambda: client(server.urls["http"]),
+            "grpc": lambda: client(server.urls["grpc"]),
+            "select": here,
         }
-        return report(measure(ways, uris, rounds), len(uris))
+        ways = {WAYS[name]: makers[name]() for name in WAYS if name in names}
+        return report(measure(ways, uris, rounds, warm_up), len(uris))
 
 
 def show(figures: dict[str, Any]) -> None:

@@ -5,18 +5,17 @@ from __future__ import annotations
 import asyncio
 import platform
 import socket
-import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 from urllib.parse import urlsplit
-from urllib.request import Request, urlopen
 
 from alaas import __version__
 from alaas.cli import extras, machine, options
 from alaas.core.errors import ModelUnavailable
+from alaas.models.reach import unreachable
 
 if TYPE_CHECKING:
     from alaas.config import ModelSettings, Settings
@@ -25,7 +24,6 @@ if TYPE_CHECKING:
 _GIB = 1 << 30
 _LITTLE_MEMORY = 2 * _GIB  # for five processes, of which one holds torch and the model
 _LITTLE_DISK = _GIB
-_REACH_S = 4.0  # seconds that whoever publishes the weights gets to answer
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,25 +190,6 @@ def _published(model: str, url: str, file: Path, *, needed: int) -> Check:
         f"{model} is not in {file.parent}, and {url} does not answer: {reason}",
         "copy the file into that folder, or try things out with `--weights none`",
     )
-
-
-def unreachable(url: str) -> str | None:
-    """Why a URL does not answer within a few seconds, or None where it does."""
-    asked = Request(url, method="HEAD")  # noqa: S310  # torchvision says where its weights are
-    reasons = [f"no answer within {_REACH_S:g} s"]
-
-    def ask() -> None:
-        try:
-            with urlopen(asked, timeout=_REACH_S):  # noqa: S310
-                reasons.clear()
-        except OSError as error:
-            reasons[:] = [str(getattr(error, "reason", error))]
-
-    # A timeout covers no lookup of a name, but joining a thread does.
-    thread = threading.Thread(target=ask, daemon=True)
-    thread.start()
-    thread.join(_REACH_S)
-    return reasons[0] if reasons else None
 
 
 def _disk(folder: Path, *, needed: int) -> Check:

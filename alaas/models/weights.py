@@ -3,22 +3,17 @@
 from __future__ import annotations
 
 import pickle
-import threading
 from http.client import HTTPException
 from pathlib import Path
 from typing import Any
-from urllib.error import URLError
 from urllib.parse import urlsplit
-from urllib.request import Request, urlopen
 
 import torch
 from safetensors.torch import load_file
 
 from alaas.core.errors import ModelUnavailable
+from alaas.models.reach import unreachable
 from alaas.models.reason import reason
-
-# A start that will fail for want of a network fails within seconds, name lookup included.
-REACH_S = 4.0
 
 
 def cached(url: str) -> Path:
@@ -39,7 +34,7 @@ def ensure(url: str, *, model: str) -> Path:
     path = cached(url)
     if path.is_file():
         return path
-    fault = _unreachable(url)
+    fault = unreachable(url)
     if fault is None:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -53,26 +48,6 @@ def ensure(url: str, *, model: str) -> Path:
         f"downloaded ({fault}). Offline, copy the file into that folder (TORCH_HOME moves it), "
         f"or set `weights` to a path, or to `none` for random weights"
     )
-
-
-def _unreachable(url: str) -> str | None:
-    """Why the URL does not answer within `REACH_S` seconds, or None where it does."""
-    reasons = [f"no answer within {REACH_S:g} s"]
-
-    def ask() -> None:
-        try:
-            request = Request(url, method="HEAD")  # noqa: S310  # torchvision's own URL
-            with urlopen(request, timeout=REACH_S):  # noqa: S310
-                reasons.clear()
-        except (URLError, OSError, ValueError, HTTPException) as error:
-            reasons[:] = [" ".join(str(getattr(error, "reason", error)).split())]
-
-    # The timeout of a socket does not cover the lookup of a name; joining a thread does.
-    thread = threading.Thread(target=ask, daemon=True)
-    thread.start()
-    thread.join(REACH_S + 0.5)
-    # In one step: where the thread is late, it may clear the list at any time.
-    return next(iter(reasons), None)
 
 
 def read(path: Path) -> dict[str, Any]:

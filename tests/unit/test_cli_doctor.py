@@ -17,7 +17,8 @@ from PIL import Image
 from test_cli import run, run_without
 
 import alaas
-from alaas.cli import checks, machine
+from alaas.cli import machine
+from alaas.models.reach import unreachable
 
 FILE = "resnet18-f37072fd.pth"
 
@@ -207,12 +208,12 @@ def test_whether_a_url_answers() -> None:
         thread = Thread(target=server.serve_forever, args=(0.01,))
         thread.start()
         try:
-            assert checks.unreachable(f"{url}/here") is None
-            assert checks.unreachable(f"{url}/gone") == "Not Found"
+            assert unreachable(f"{url}/here") is None
+            assert unreachable(f"{url}/gone") == "Not Found"
         finally:
             server.shutdown()
             thread.join()
-    assert "refused" in str(checks.unreachable(url))
+    assert "refused" in str(unreachable(url))
 
 
 def test_memory_is_what_a_container_may_use(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ import torch
 from safetensors.torch import save_file
 
 from alaas.core.errors import ModelUnavailable
-from alaas.models import weights
+from alaas.models import reach, weights
 
 TENSORS = {"a": torch.arange(6.0).reshape(2, 3), "b": torch.ones(2, dtype=torch.bfloat16)}
 CONTENT = b"weights" * 1000
@@ -198,7 +198,7 @@ class TestEnsure:
         assert "refused" in offline(f"http://127.0.0.1:9/net-{DIGEST}.pth")
 
     def test_a_silent_server_is_given_up(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(weights, "REACH_S", 0.05)
+        monkeypatch.setattr(reach, "REACH_S", 0.05)
         with socket.create_server(("127.0.0.1", 0)) as silent:
             said = offline(f"http://127.0.0.1:{silent.getsockname()[1]}/net-{DIGEST}.pth")
         assert "timed out" in said
@@ -210,7 +210,7 @@ class TestEnsure:
             answered.wait()  # without a bound, the test would never end
             raise socket.gaierror("too late")
 
-        monkeypatch.setattr(weights, "REACH_S", 0.05)
+        monkeypatch.setattr(reach, "REACH_S", 0.05)
         monkeypatch.setattr(socket, "getaddrinfo", look_up)
         assert "no answer within 0.05 s" in offline(f"http://weights.invalid/net-{DIGEST}.pth")
         answered.set()
