@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import platform
-import socket
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -14,7 +13,7 @@ from urllib.parse import urlsplit
 
 from alaas import __version__
 from alaas.cli import extras, machine, options
-from alaas.core.errors import ModelUnavailable
+from alaas.core.errors import ModelUnavailable, SetupError
 from alaas.models.reach import unreachable
 
 if TYPE_CHECKING:
@@ -112,15 +111,13 @@ def _settings(config: Path | None, model: str | None) -> Settings:
 
 
 def _port(listener: Listener) -> Check:
-    family = socket.AF_INET6 if ":" in listener.host else socket.AF_INET
-    with socket.socket(family) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((listener.host, listener.port))
-        except OSError as error:
-            detail = f"{listener.port} on {listener.host}: {error.strerror}"
-            return Check("port", "problem", detail, "stop what listens there, or take another: "
-                         "`alaas serve --port N`")  # fmt: skip
+    from alaas.server.ports import check_free
+
+    try:
+        check_free(listener)
+    except SetupError as error:
+        advice = "stop what listens there, or take another: `alaas serve --port N`"
+        return Check("port", "problem", error.detail, advice)
     return Check("port", "ok", f"{listener.port} on {listener.host} is free")
 
 

@@ -7,6 +7,7 @@
     │   ├── EmptyInput                422 empty_input
     │   ├── UnknownStrategy           404 unknown_strategy
     │   ├── NotFound                  404 not_found
+    │   ├── MethodNotAllowed          405 method_not_allowed
     │   ├── UnsupportedMediaType      415 unsupported_media_type
     │   └── ItemFailed                422 item_failed       on_item_error=fail
     ├── AllItemsFailed                422 or 502 all_items_failed
@@ -113,6 +114,12 @@ class NotFound(InvalidRequest):
     """There is nothing at that address."""
 
     code, status, title = "not_found", 404, "Not found"
+
+
+class MethodNotAllowed(InvalidRequest):
+    """The address takes other HTTP methods only."""
+
+    code, status, title = "method_not_allowed", 405, "Method not allowed"
 
 
 class UnsupportedMediaType(InvalidRequest):

@@ -18,6 +18,7 @@ from alaas import __version__
 from alaas.core.errors import (
     AlaasError,
     Internal,
+    MethodNotAllowed,
     NotFound,
     UnsupportedMediaType,
 )
@@ -100,32 +101,25 @@ class _Accounting:
 
 
 async def _as_problem(request: Request, error: Exception) -> Response:
-    request_id = getattr(request.state, "id", "")
+    """Answer any error: ours as it is, the router's by its status, others without a word."""
+    headers: dict[str, str] = {}
     if isinstance(error, HTTPException):
-        document = {
-            **problem(NotFound(f"there is nothing at {request.url.path}"), request_id),
-            "status": error.status_code,
-            "detail": str(error.detail),
-        }
-        if error.status_code != 404:
-            document.update(code="http", title=str(error.detail), type="about:blank")
+        headers.update(error.headers or {})
+        method, path = request.method, request.url.path
+        known: AlaasError = (
+            MethodNotAllowed(f"{path} does not take {method}")
+            if error.status_code == 405
+            else NotFound(f"there is nothing at {path}")
+        )
     else:
         known = error if isinstance(error, AlaasError) else Internal("an error of the service")
-        document = problem(known, request_id)
-    headers = {"Retry-After": "1"} if document["status"] == 503 else {}
-    return JSONResponse(
-        document, status_code=document["status"], media_type=PROBLEM_JSON, headers=headers
-    )
+    if known.status == 503:
+        headers["Retry-After"] = "1"
+    document = problem(known, getattr(request.state, "id", ""))
+    return JSONResponse(document, known.status, headers, media_type=PROBLEM_JSON)
 
 
 def _add_queries(app: FastAPI, service: Service) -> None:
-    body = {
-        "requestBody": {
-            "required": True,
-            "content": {"application/json": {"schema": {"$ref": "#/components/schemas/QueryBody"}}},
-        }
-    }
-
     async def answer(request: Request, *, old_path: bool) -> Response:
         document = schema.read_json(await _json_body(request))
         if old_path:
@@ -137,30 +131,26 @@ def _add_queries(app: FastAPI, service: Service) -> None:
             return Response(status_code=GONE)
         return JSONResponse(_with_blobs(response, items).to_json(parameters))
 
-    @app.post(
-        "/query",
-        response_model=schema.Answer,
-        responses=_PROBLEMS,
-        openapi_extra=body,
-        tags=["selection"],
-        operation_id="query",
-    )
     async def query(request: Request) -> Response:
         """Choose the items of a pool that are most worth labelling."""
         return await answer(request, old_path=False)
 
-    @app.post(
-        "/post",
-        response_model=schema.Answer,
-        responses=_PROBLEMS,
-        openapi_extra=body,
-        tags=["selection"],
-        operation_id="post",
-    )
     async def post(request: Request) -> Response:
         """The same, at the address and in the form of the Jina gateway of earlier releases."""
         return await answer(request, old_path=True)
 
+    content = {"application/json": {"schema": {"$ref": "#/components/schemas/QueryBody"}}}
+    for handler in (query, post):
+        app.add_api_route(
+            f"/{handler.__name__}",
+            handler,
+            methods=["POST"],
+            response_model=schema.Answer,
+            responses=_PROBLEMS,
+            openapi_extra={"requestBody": {"required": True, "content": content}},
+            tags=["selection"],
+            operation_id=handler.__name__,
+        )
     _describe_body(app)
 
 

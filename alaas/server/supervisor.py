@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import json
 import os
 import signal
-import socket
 import threading
 import time
 import urllib.error
@@ -20,9 +18,10 @@ import structlog
 
 from alaas.config import Settings
 from alaas.config.listeners import Listener
-from alaas.core.errors import Internal, PortInUse, SetupError
+from alaas.core.errors import Internal, SetupError
 from alaas.models.describe import describe
 from alaas.server import logs
+from alaas.server.ports import check_free
 from alaas.strategies import registry
 
 if TYPE_CHECKING:
@@ -61,7 +60,7 @@ def serve(settings: Settings, on_ready: OnReady) -> None:
     registry.check_params(registry.get(chosen.type), chosen.params)
     listeners = settings.active_learning.al_worker.listeners
     for listener in listeners:
-        _check_free(listener)
+        check_free(listener)
     log.info("loading model", name=chosen.model.name, weights=chosen.model.weights)
     card = describe(chosen.model, stopped=stop.is_set)
     if card is None:
@@ -126,21 +125,6 @@ def _reachable(host: str) -> str:
     if host == "0.0.0.0":  # noqa: S104  # compared, not bound
         return "127.0.0.1"
     return f"[{'::1' if host == '::' else host}]" if ":" in host else host
-
-
-def _check_free(listener: Listener) -> None:
-    family = socket.AF_INET6 if ":" in listener.host else socket.AF_INET
-    with socket.socket(family) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((listener.host, listener.port))
-        except OSError as error:
-            if error.errno != errno.EADDRINUSE:
-                raise SetupError(f"cannot listen on {listener.host}: {error.strerror}") from error
-            raise PortInUse(
-                f"port {listener.port} on {listener.host} is in use; "
-                f"set active_learning.al_worker.port to another"
-            ) from error
 
 
 def _wait_ready(control: int, stop: threading.Event) -> bool:

@@ -14,7 +14,7 @@ from pathlib import Path
 import psutil
 import pytest
 import requests
-from conftest import free_ports, listening
+from local_servers import free_ports, listening
 
 from alaas.client import Client
 from alaas.config import Settings

@@ -14,7 +14,7 @@ import pytest
 import requests
 import torch
 import torchvision
-from conftest import free_ports, serving
+from local_servers import free_ports, serving
 from PIL import Image
 
 from alaas.client import Client

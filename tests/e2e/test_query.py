@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import requests
 import torch
-from conftest import MODEL
+from local_servers import MODEL
 from networks import tiny
 from PIL import Image
 

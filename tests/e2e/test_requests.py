@@ -86,7 +86,9 @@ def test_http_names_what_is_wrong(
 def test_other_paths_types_and_endpoints(server: Server) -> None:
     body = f'{{{ONE}, "parameters": {{"budget": 1}}}}'
     assert post(server, body, "/nothing").json()["code"] == "not_found"
-    assert requests.get(server.urls["http"] + "/query", timeout=60).status_code == 405
+    get = requests.get(server.urls["http"] + "/query", timeout=60)
+    assert (get.status_code, get.json()["code"]) == (405, "method_not_allowed")
+    assert get.headers["Allow"] == "POST"
     odd = post(server, body, **{"Content-Type": "text/plain"})
     assert (odd.status_code, odd.json()["code"]) == (415, "unsupported_media_type")
     old = post(server, body.replace('"data"', '"execEndpoint": "/update", "data"', 1), "/post")

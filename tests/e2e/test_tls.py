@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import trustme
-from conftest import free_ports
+from local_servers import free_ports
 
 from alaas.client import Client
 from alaas.config import Settings

@@ -147,8 +147,8 @@ class TestGrpc:
     @pytest.mark.parametrize("kind", CLASSES)
     def test_the_status_says_the_same(self, kind: type[AlaasError]) -> None:
         expected = {
-            400: "INVALID_ARGUMENT", 404: "NOT_FOUND", 415: "INVALID_ARGUMENT",
-            422: "INVALID_ARGUMENT", 500: "INTERNAL", 503: "UNAVAILABLE",
+            400: "INVALID_ARGUMENT", 404: "NOT_FOUND", 405: "UNIMPLEMENTED",
+            415: "INVALID_ARGUMENT", 422: "INVALID_ARGUMENT", 500: "INTERNAL", 503: "UNAVAILABLE",
             504: "DEADLINE_EXCEEDED",
         }[kind.status]  # fmt: skip
         assert grpc_status(make(kind)) is grpc.StatusCode[expected]
