@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import socket
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
@@ -89,10 +90,14 @@ def _body(parameters: Mapping[str, Any], items: Iterable[Item]) -> bytes:
     return b'{"parameters":%b,"data":[%b]}' % (json.dumps(parameters).encode(), documents)
 
 
+# How a reason begins, in urllib3 1 and 2: with the repr of the connection.
+_REPR = re.compile(r"^(<[^>]*>|\w+\([^)]*\)): ")
+
+
 def _cause(error: requests.RequestException) -> str:
     inner = error.args[0] if error.args else error
     reason = getattr(inner, "reason", inner)
-    return str(reason).rpartition(">: ")[2]  # less the repr of the connection
+    return _REPR.sub("", str(reason))
 
 
 class _Connection(HTTPConnection):
