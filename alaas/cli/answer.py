@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from alaas.cli import output
+from alaas.cli import extras, output
 from alaas.client import QueryResult
 from alaas.core.errors import ConfigError
 
@@ -19,35 +19,44 @@ def _write_json(result: QueryResult, path: Path) -> None:
     path.write_text(f"{text}\n", encoding="utf-8")
 
 
+def _write_sheet(result: QueryResult, path: Path) -> None:
+    extras.need("alaas query --out picked.png", {"PIL": "pillow", "numpy": "numpy"}, extra="local")
+    from alaas.cli import sheet
+
+    sheet.draw(result, path)
+
+
 WRITERS: Mapping[str, Callable[[QueryResult, Path], None]] = {
     ".csv": QueryResult.to_csv,
     ".json": _write_json,
+    ".png": _write_sheet,
 }
 """Suffix of a file to what writes it."""
 
 
-def write(result: QueryResult, *, out: Path | None, as_json: bool) -> None:
+def write(result: QueryResult, *, out: Sequence[Path], as_json: bool) -> None:
     """Write an answer: the picks as data, the rest as notes on standard error.
 
     Args:
         result: The answer.
-        out: A file with one of the suffixes of `WRITERS`; without one, and without
-            `as_json`, the picks go to standard output, as a table where that is a terminal.
+        out: Files with suffixes of `WRITERS`; without one, and without `as_json`, the
+            picks go to standard output, as a table where that is a terminal.
         as_json: Print the whole answer as one JSON object.
 
     Raises:
-        ConfigError: The file cannot be written.
+        ConfigError: A file cannot be written.
+        MissingExtra: A contact sheet is asked for, and Pillow is not installed.
     """
-    if out is not None:
+    for path in out:
         try:
-            WRITERS[out.suffix.lower()](result, out)
+            WRITERS[path.suffix.lower()](result, path)
         except OSError as error:
-            raise ConfigError(f"{out}: cannot be written: {error.strerror}") from error
+            raise ConfigError(f"{path}: cannot be written: {error.strerror}") from error
     if as_json:
         output.show_json(result.to_json())
-    elif out is None and sys.stdout.isatty():
+    elif not out and sys.stdout.isatty():
         _show_table(result)
-    elif out is None:
+    elif not out:
         result.to_csv(sys.stdout)
     _tell(result, out)
 
@@ -59,7 +68,7 @@ def _show_table(result: QueryResult) -> None:
     output.show(table)
 
 
-def _tell(result: QueryResult, out: Path | None) -> None:
+def _tell(result: QueryResult, out: Sequence[Path]) -> None:
     for warning in result.warnings:
         output.warn(warning.message)
     if result.failures:
@@ -70,7 +79,7 @@ def _tell(result: QueryResult, out: Path | None) -> None:
         if count > _REASONS:
             output.note(f"  and {count - _REASONS} more; --json lists them all")
     receipt = result.receipt
-    where = f", in {out}" if out is not None else ""
+    where = f", in {' and '.join(map(str, out))}" if out else ""
     output.note(
         f"chose {len(result)} of {receipt.pool_size} items by {receipt.strategy}, "
         f"seed {receipt.seed}, in {result.timings.total_s:.1f} s{where}"

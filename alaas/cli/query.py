@@ -25,17 +25,18 @@ class OnError(StrEnum):
     FAIL = "fail"
 
 
-def _check_out(out: Path | None) -> Path | None:
+def _check_out(out: list[Path] | None) -> list[Path]:
     """Refuse a file that cannot be written before the pool is worked on, and not after."""
-    if out is None:
-        return None
-    if out.suffix.lower() not in answer.WRITERS:
-        raise typer.BadParameter(f"must end in {' or '.join(answer.WRITERS)}, got {str(out)!r}")
-    if not out.parent.is_dir():
-        raise typer.BadParameter(f"there is no folder {str(out.parent)!r}")
-    if out.is_dir() or not os.access(out if out.exists() else out.parent, os.W_OK):
-        raise typer.BadParameter(f"{str(out)!r} cannot be written")
-    return out
+    for path in out or ():
+        if path.suffix.lower() not in answer.WRITERS:
+            raise typer.BadParameter(
+                f"must end in {' or '.join(answer.WRITERS)}, got {str(path)!r}"
+            )
+        if not path.parent.is_dir():
+            raise typer.BadParameter(f"there is no folder {str(path.parent)!r}")
+        if path.is_dir() or not os.access(path if path.exists() else path.parent, os.W_OK):
+            raise typer.BadParameter(f"{str(path)!r} cannot be written")
+    return out or []
 
 
 def query(
@@ -72,9 +73,14 @@ def query(
         OnError, typer.Option(help="Leave out an item that cannot be read, or end there.")
     ] = OnError.SKIP,
     out: Annotated[
-        Path | None,
+        list[Path] | None,
         typer.Option(
-            "--out", "-o", metavar="FILE", callback=_check_out, help="Write a .csv or .json file."
+            "--out",
+            "-o",
+            metavar="FILE",
+            callback=_check_out,
+            help="Write a .csv or .json file, or a .png with the chosen pictures; "
+            "repeat it for more.",
         ),
     ] = None,
     as_json: options.Json = False,
@@ -127,7 +133,7 @@ def query(
         overrides = options.model_overrides(model=model, hub=hub, weights=weights, device=device)
         settings = local_settings(config, overrides)
         result = select_here(_read(source, column), question, settings=settings)
-    answer.write(result, out=out, as_json=as_json)
+    answer.write(result, out=out or [], as_json=as_json)
     if result.failures:
         raise typer.Exit(output.PARTIAL)
 

@@ -85,7 +85,7 @@ def show(result: DemoResult, console: Console) -> None:
     )
     for strategy in ("LeastConfidence", "KCenterGreedy"):
         console.print(
-            f"  alaas query 'photos/*.jpg' --budget 100 --strategy {strategy} --out picked.csv",
+            f"  alaas query 'photos/*.jpg' --budget 100 --strategy {strategy} --out picked.png",
             highlight=False,
             soft_wrap=True,
         )
