@@ -175,7 +175,7 @@ class WorkerSettings(Section):
     """Which stages share a process; staged gives each its own."""
 
     window: PositiveOrAuto = "auto"
-    """Micro-batches of one query that are under way at once, > 0, or auto."""
+    """Micro-batches that are under way at once, over all queries, > 0, or auto."""
 
     tls: TLSSettings | None = None
     """Certificate and key; https, wss and grpcs need it."""

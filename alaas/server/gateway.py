@@ -33,6 +33,9 @@ from jina.types.request.data import DataRequest  # isort: skip
 DRAIN_S = 30.0
 """Seconds that queries in flight get to finish when the server is asked to stop."""
 
+SEND_S = 5.0
+"""Seconds that gRPC answers which are made get to be sent."""
+
 log = structlog.get_logger()
 
 
@@ -191,7 +194,7 @@ class Gateway(JinaGateway):
         await self._service.drain(DRAIN_S)
         for server, _ in self._https:
             server.should_exit = True
-        await asyncio.gather(*(server.stop(grace=1) for server in self._grpcs))
+        await asyncio.gather(*(server.stop(SEND_S) for server in self._grpcs))
 
 
 class _QuietServer(uvicorn.Server):

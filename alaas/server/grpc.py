@@ -180,6 +180,8 @@ class _Health(health_pb2_grpc.HealthServicer):
             if status != told:
                 yield health_pb2.HealthCheckResponse(status=status)
                 told = status
+            if self._service.stopping:
+                return  # a call without an end would hold up the stop
             await asyncio.sleep(_WATCH_S)
 
     async def _status(self) -> int:

@@ -110,10 +110,20 @@ class Service:
         return response
 
     @contextmanager
-    def _watched(self, request_id: str) -> Iterator[None]:
+    def held(self) -> Iterator[None]:
+        """Make `drain` wait: a query is in flight until its answer has been sent."""
         self._running += 1
         self._idle.clear()
-        with self.metrics.in_flight.track_inprogress():
+        try:
+            yield
+        finally:
+            self._running -= 1
+            if not self._running:
+                self._idle.set()
+
+    @contextmanager
+    def _watched(self, request_id: str) -> Iterator[None]:
+        with self.held(), self.metrics.in_flight.track_inprogress():
             try:
                 yield
             except AlaasError as error:
@@ -127,10 +137,6 @@ class Service:
                 raise Internal(
                     f"an error of the service; its log has the cause under {request_id}"
                 ) from error
-            finally:
-                self._running -= 1
-                if not self._running:
-                    self._idle.set()
 
     async def drain(self, longest_s: float) -> None:
         """Refuse new queries, and wait until those in flight are answered.

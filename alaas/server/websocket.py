@@ -60,12 +60,13 @@ async def _converse(socket: WebSocket, service: Service, request_id: str) -> Non
 
     watcher = asyncio.create_task(watch())
     try:
-        while (progress := await news.get()) is not None:
-            await _send(socket, {"type": "progress", **progress.to_json()})
-        if not work.done():
-            raise WebSocketDisconnect(1006)
-        response = await work
-        await _send(socket, {"type": "result", **response.to_json(parameters)})
+        with service.held():
+            while (progress := await news.get()) is not None:
+                await _send(socket, {"type": "progress", **progress.to_json()})
+            if not work.done():
+                raise WebSocketDisconnect(1006)
+            response = await work
+            await _send(socket, {"type": "result", **response.to_json(parameters)})
     finally:
         watcher.cancel()
         work.cancel()
