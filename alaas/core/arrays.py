@@ -26,6 +26,24 @@ Embeddings: TypeAlias = NDArray[np.floating]
 Draws: TypeAlias = NDArray[np.floating]
 """(N, T, C) class probabilities of T stochastic passes."""
 
+Grads: TypeAlias = NDArray[np.floating]
+"""(N, C) length of the loss gradient that each class would cause if it were the label."""
+
+Margins: TypeAlias = NDArray[np.floating]
+"""(N,) length of the smallest change of the input that changes the predicted class."""
+
+Predictions: TypeAlias = NDArray[np.floating]
+"""(N,) what a regression model predicts."""
+
+Head: TypeAlias = NDArray[np.floating]
+"""(C, D + 1) the last layer: logits = embeddings @ head[:, :-1].T + head[:, -1]."""
+
+Labels: TypeAlias = NDArray[np.int64]
+"""(M,) class numbers of what is labelled, 0 to C - 1."""
+
+Targets: TypeAlias = NDArray[np.floating]
+"""(M,) values of what is labelled, for regression."""
+
 Scores: TypeAlias = NDArray[np.floating]
 """(N,) informativeness, higher = more wanted."""
 

@@ -9,7 +9,9 @@
     │   ├── NotFound                  404 not_found
     │   ├── MethodNotAllowed          405 method_not_allowed
     │   ├── UnsupportedMediaType      415 unsupported_media_type
-    │   └── ItemFailed                422 item_failed       on_item_error=fail
+    │   ├── ItemFailed                422 item_failed       on_item_error=fail
+    │   ├── BudgetUnfillable          422 budget_unfillable
+    │   └── PoolTooLarge              422 pool_too_large
     ├── AllItemsFailed                422 or 502 all_items_failed
     ├── ModelOutputInvalid            500 model_output_invalid
     ├── Unavailable               the caller can try again
@@ -132,6 +134,18 @@ class ItemFailed(InvalidRequest):
     """An item failed, and the query asked for ``on_item_error: fail``."""
 
     code, status, title = "item_failed", 422, "An item failed"
+
+
+class BudgetUnfillable(InvalidRequest):
+    """Quotas or a radius leave fewer items to pick than the budget asks for."""
+
+    code, status, title = "budget_unfillable", 422, "Budget cannot be filled"
+
+
+class PoolTooLarge(InvalidRequest):
+    """The strategy would take more memory or time than there is for this pool."""
+
+    code, status, title = "pool_too_large", 422, "Pool too large for the strategy"
 
 
 class AllItemsFailed(AlaasError):

@@ -2,14 +2,14 @@
 
 A strategy is a function under the decorator::
 
-    @strategy(family="uncertainty", aliases=("ES",), cost="O(N C)", paper="Shannon 1948")
+    @strategy(family="uncertainty", aliases=("ES",), cost="O(N C)", paper="Shannon 1948", use=...)
     def entropy(probs: Probs) -> Scores: ...
 
-Its positional parameters name the views that it needs (`declaration.AXES`) or may be
-given (`declaration.LABELLED`). A ``budget`` makes it a picker, which returns `Picks`, and
-can also take ``n`` and ``rng``; without one it is a scorer, which returns a score a row,
-higher = more wanted. Keyword-only parameters are its hyper-parameters. Strategies never
-see ids, configuration, devices or loggers.
+Its positional parameters name the views that it needs: of the pool (`declaration.AXES`), of
+the model (`declaration.MODEL`) and of what is labelled (`declaration.LABELLED`). A ``budget``
+makes it a picker, which returns `Picks`, and can also take ``n`` and ``rng``; without one it
+is a scorer, which returns a score a row, higher = more wanted. Keyword-only parameters are
+its hyper-parameters. Strategies never see ids, configuration, devices or loggers.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 
 from alaas.core.errors import FieldError, UnknownStrategy
 from alaas.core.types import Selection
-from alaas.strategies.declaration import Picks, Strategy, declare
+from alaas.strategies.declaration import Estimate, Picks, Strategy, declare
 from alaas.strategies.parameters import Param, Range
 from alaas.strategies.selection import check_params, choose, pick, score
 
@@ -57,7 +57,15 @@ class Registry:
         self._by_key: dict[str, Strategy] = {}
 
     def strategy(
-        self, *, family: str, aliases: Sequence[str] = (), cost: str, paper: str
+        self,
+        *,
+        family: str,
+        aliases: Sequence[str] = (),
+        cost: str,
+        paper: str,
+        use: str,
+        floor: float | None = None,
+        work: Estimate | None = None,
     ) -> Callable[[Function], Function]:
         """Declare a function to be a strategy; it is returned unchanged.
 
@@ -66,13 +74,21 @@ class Registry:
             aliases: Other names of it.
             cost: Its time, such as ``O(N C)``.
             paper: Where it comes from.
+            use: One line on when to choose it.
+            floor: The least score that a scorer can give, where there is one.
+            work: What a picker takes in time and memory.
 
         Raises:
             TypeError: The function cannot be a strategy, or one of its names is taken.
         """
 
         def declared(function: Function) -> Function:
-            self._add(declare(function, family=family, aliases=aliases, cost=cost, paper=paper))
+            self._add(
+                declare(
+                    function, family=family, aliases=aliases, cost=cost, paper=paper,
+                    use=use, floor=floor, work=work,
+                )
+            )  # fmt: skip
             return function
 
         return declared

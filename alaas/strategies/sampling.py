@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from alaas.strategies.cost import Work
 from alaas.strategies.declaration import Picks
 from alaas.strategies.registry import strategy
 from alaas.strategies.selection import best
@@ -14,6 +15,8 @@ from alaas.strategies.selection import best
     aliases=("RandomSampling", "RS", "Random"),
     cost="O(N)",
     paper="Efraimidis & Spirakis 2006, with equal weights",
+    use="The baseline: what every other strategy has to beat.",
+    work=lambda sizes, params: Work(flops=10 * sizes.N, memory=32 * sizes.N),
 )
 def random_sampling(n: int, budget: int, rng: np.random.Generator) -> Picks:
     """Uniform without replacement: every set of rows, in every order, is equally likely.

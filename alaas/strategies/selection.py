@@ -20,6 +20,7 @@ from alaas.core.errors import (
 from alaas.core.types import Selection
 from alaas.strategies.declaration import Strategy
 from alaas.strategies.parameters import whole
+from alaas.strategies.preflight import preflight, sizes_of
 from alaas.strategies.views import check_views
 
 
@@ -178,6 +179,7 @@ def pick(
     wanted = min(budget, len(ids))
     reserved = {"n": len(ids), "budget": wanted, "rng": np.random.default_rng(seed)}
     taken = {name: reserved[name] for name in strategy.reserved}
+    preflight(strategy, sizes_of(given, len(ids), wanted), params)
     rows, scores = strategy.function(**given, **taken, **params)
     rows = _check_rows(strategy, rows, wanted, len(ids))
     scores = _check_scores(strategy, scores, wanted)

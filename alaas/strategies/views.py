@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from alaas.core.errors import FieldError, ModelOutputInvalid, ValidationFailed
-from alaas.strategies.declaration import AXES, LABELLED, Strategy
+from alaas.strategies.declaration import AXES, LABELLED, MODEL, Strategy
 
-DISTRIBUTIONS = ("probs", "draws")
+DISTRIBUTIONS = ("probs", "draws", "labelled_probs")
 """The views whose last axis holds class probabilities."""
 
 TOLERANCE = 1e-2
@@ -24,51 +24,70 @@ up to 0.003; logits and independent sigmoids are further off.
 
 def check_views(
     strategy: Strategy, views: Mapping[str, Any], *, rows: int | None = None
-) -> dict[str, NDArray[np.floating]]:
+) -> dict[str, NDArray[Any]]:
     """The views that the strategy takes, as read-only arrays.
 
     Args:
         strategy: The strategy that will be given them.
         views: View name to its rows; those that it does not take are left out.
-        rows: Rows that each must have. None: as many as the first.
+        rows: Rows that each of the pool must have. None: as many as the first.
 
     Raises:
-        ValidationFailed: A view that it needs is missing.
+        ValidationFailed: A view that it needs is missing, or a label is no class number.
         ModelOutputInvalid: A view has a wrong type or shape, is not finite, or holds
             rows of class probabilities that are none.
     """
-    checked: dict[str, NDArray[np.floating]] = {}
-    for name in strategy.needs:
-        if views.get(name) is None:
+    sizes: dict[str, int] = {} if rows is None else {"N": rows}
+    checked: dict[str, NDArray[Any]] = {}
+    for name in (*strategy.needs, *strategy.labelled, *strategy.optional):
+        given = views.get(name)
+        if name in LABELLED and (given is None or not len(given)):
+            if name in strategy.labelled:
+                raise missing_labels(strategy)
+            continue
+        if given is None:
             message = (
                 f"{strategy.name} needs the view {name!r}, got {', '.join(views) or 'no views'}"
             )
             raise ValidationFailed(message, errors=[FieldError("/parameters/strategy", message)])
-        checked[name] = _checked(name, views[name], AXES[name])
-        rows = len(checked[name]) if rows is None else rows
-        if len(checked[name]) != rows:
-            raise ModelOutputInvalid(
-                f"the view {name!r} has {len(checked[name])} rows, expected {rows}"
-            )
-    for name in strategy.optional:
-        if views.get(name) is not None:
-            checked[name] = _checked(name, views[name], LABELLED[name])
-            _check_alike(name, checked)
+        checked[name] = array = np.asarray(given).view()
+        array.flags.writeable = False
+        _check_shape(name, array.shape, sizes)
+        _check_values(name, array)
     return checked
 
 
-def _checked(name: str, given: Any, axes: tuple[str, ...]) -> NDArray[np.floating]:
-    array = np.asarray(given).view()
-    array.flags.writeable = False
-    if not np.issubdtype(array.dtype, np.floating):
-        raise ModelOutputInvalid(f"the view {name!r} must hold floats, got {array.dtype}")
-    if array.ndim != len(axes) or (len(array) and 0 in array.shape):
+def missing_labels(strategy: Strategy) -> ValidationFailed:
+    """The error of a strategy that learns from what is labelled, where nothing is."""
+    message = f"{strategy.name} needs labelled items: send labelled: [{{uri, label}}, ...]"
+    return ValidationFailed(message, errors=[FieldError("/parameters/labelled", message)])
+
+
+def _check_shape(name: str, shape: tuple[int, ...], sizes: dict[str, int]) -> None:
+    """Compare a shape with the letters of its axes, and with the sizes that they had before."""
+    axes = {**AXES, **MODEL, **LABELLED}[name]
+    if len(shape) != len(axes) or (shape[0] and 0 in shape):
         raise ModelOutputInvalid(
-            f"the view {name!r} must have the axes ({', '.join(axes)}), got shape {array.shape}"
+            f"the view {name!r} must have the axes ({', '.join(axes)}), got shape {shape}"
         )
-    if len(array):
+    for at, (axis, size) in enumerate(zip(axes, shape, strict=True)):
+        letter, plus = axis[0], int(axis[1:].strip(" +") or 0)
+        if size - plus != sizes.setdefault(letter, size - plus):
+            what = f"{size} rows" if at == 0 else f"rows of shape {shape[1:]}"
+            raise ModelOutputInvalid(
+                f"the view {name!r} has {what}, expected {letter} = {sizes[letter]}"
+            )
+
+
+def _check_values(name: str, array: NDArray[Any]) -> None:
+    if name == "labels":
+        if not np.issubdtype(array.dtype, np.integer) or (array < 0).any():
+            message = "labels must be class numbers, whole and >= 0"
+            raise ValidationFailed(message, errors=[FieldError("/parameters/labelled", message)])
+    elif not np.issubdtype(array.dtype, np.floating):
+        raise ModelOutputInvalid(f"the view {name!r} must hold floats, got {array.dtype}")
+    elif array.size:
         (_check_distributions if name in DISTRIBUTIONS else _check_finite)(name, array)
-    return array
 
 
 def _check_distributions(name: str, array: NDArray[np.floating]) -> None:
@@ -99,13 +118,3 @@ def _check_finite(name: str, array: NDArray[np.floating]) -> None:
 
 def _count(good: NDArray[np.bool_]) -> int:
     return int(good.size - np.count_nonzero(good))
-
-
-def _check_alike(name: str, checked: Mapping[str, NDArray[np.floating]]) -> None:
-    """Rows of what is labelled must be comparable with those of the pool."""
-    pool = checked.get(name.removeprefix("labelled_"))
-    if pool is not None and checked[name].shape[1:] != pool.shape[1:]:
-        raise ModelOutputInvalid(
-            f"the view {name!r} has rows of shape {checked[name].shape[1:]}, "
-            f"those of the pool have {pool.shape[1:]}"
-        )
