@@ -11,13 +11,15 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from alaas.client.results import QueryResult
 from alaas.core.errors import ConfigError, FieldError, MissingExtra, ValidationFailed
-from alaas.core.wire import Item, Progress, QueryResponse
+from alaas.core.wire import Item, Label, Labelled, Progress, QueryResponse
 
 if TYPE_CHECKING:
     from alaas.config import ModelSettings, Settings
     from alaas.pipeline.query import Part
 
 T = TypeVar("T")
+
+Labels = str | Path | Iterable[Labelled | tuple[str | Path | Item, Label] | Mapping[str, Any]]
 
 Source = str | Path | Iterable[str | Path | Item]
 
@@ -30,6 +32,8 @@ def select(
     params: Mapping[str, Any] | None = None,
     model: str | Mapping[str, Any] | ModelSettings = "resnet18",
     seed: int = 0,
+    n_drop: int | None = None,
+    labelled: Labels | None = None,
     on_item_error: str = "skip",
     settings: Settings | None = None,
     on_progress: Callable[[Progress], None] | None = None,
@@ -45,6 +49,9 @@ def select(
         model: Name of a torchvision classifier; or the model section of a configuration,
             such as ``{"hub": "python", "name": "mine:build", "weights": "w.safetensors", ...}``.
         seed: Seed of the strategy's random generator.
+        n_drop: Stochastic passes of the model, for a strategy that reads several.
+        labelled: What is labelled already, for strategies that learn from it: a table with a
+            column ``label``, or pairs of a path, URI or item and its label.
         on_item_error: ``skip`` lists bad items in the result's `failures`; ``fail`` raises.
         settings: A whole configuration instead; its model then is the model.
         on_progress: Called after every micro-batch.
@@ -61,7 +68,7 @@ def select(
         MissingExtra: ``alaas[local]`` is not installed.
     """
     need_local()
-    from alaas.data.sources import items
+    from alaas.data.sources import items, labelled_items
 
     pool = items(source)
     parameters = {
@@ -69,6 +76,8 @@ def select(
         "strategy": strategy,
         "params": dict(params or {}),
         "seed": seed,
+        "n_drop": n_drop,
+        "labelled": [one.to_json() for one in labelled_items(labelled)] if labelled else None,
         "on_item_error": on_item_error,
     }
     tree = settings or _settings(model)

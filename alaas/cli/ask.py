@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -15,8 +15,8 @@ from alaas.cli import output
 from alaas.client import Client, QueryResult
 from alaas.client.pool import Pool, read_file
 from alaas.client.progress import progress_bar
-from alaas.core.errors import AllItemsFailed, EmptyInput
-from alaas.core.wire import Failure, Item
+from alaas.core.errors import AllItemsFailed, EmptyInput, ItemFailed
+from alaas.core.wire import Failure, Item, Labelled
 
 if TYPE_CHECKING:
     from alaas.config import Settings
@@ -31,6 +31,8 @@ class Question:
         strategy: Its name; None takes the configured one.
         params: Its hyper-parameters.
         seed: Seed of the random generator.
+        n_drop: Stochastic passes of the model.
+        labelled: What is labelled already.
         on_item_error: What one bad item does.
         progress: Whether to show a bar; None shows it on a terminal.
     """
@@ -39,6 +41,8 @@ class Question:
     strategy: str | None
     params: Mapping[str, Any]
     seed: int
+    n_drop: int | None
+    labelled: Sequence[Labelled]
     on_item_error: Literal["skip", "fail"]
     progress: bool | None
 
@@ -78,6 +82,7 @@ def select_here(pool: Sequence[Item], question: Question, *, settings: Settings)
     budget = count(question.budget, len(pool))
     given = {
         "budget": budget, "strategy": strategy, "params": question.params, "seed": question.seed,
+        "n_drop": question.n_drop, "labelled": [one.to_json() for one in question.labelled],
     }  # fmt: skip
     # A mistake is told before torch and the model are loaded, which takes a while.
     plan(parse_parameters(given), chosen, query="")
@@ -90,6 +95,8 @@ def select_here(pool: Sequence[Item], question: Question, *, settings: Settings)
             strategy=strategy,
             params=question.params,
             seed=question.seed,
+            n_drop=question.n_drop,
+            labelled=question.labelled,
             on_item_error=question.on_item_error,
             settings=settings,
             on_progress=on_progress,
@@ -123,6 +130,8 @@ def select_there(
                 strategy=question.strategy,
                 params=question.params or None,
                 seed=question.seed,
+                n_drop=question.n_drop,
+                labelled=[_sent(one, read) for one in question.labelled] or None,
                 on_item_error=question.on_item_error,
             )
         except EmptyInput as error:
@@ -132,6 +141,13 @@ def select_there(
                 f"none of {len(pool)} items can be read; {sent.failures[0].message}"
             ) from error
     return _as_written(result, pool, sent.failures)
+
+
+def _sent(one: Labelled, read: Callable[[Item, int], Item | Failure]) -> Labelled:
+    item = read(one.item, 0)
+    if isinstance(item, Failure):
+        raise ItemFailed(f"labelled item {item.id!r}: {item.message}")
+    return replace(one, item=item)
 
 
 def _client(url: str, *, progress: bool | None) -> Client:
@@ -149,7 +165,8 @@ def _with_content(item: Item, _: int) -> Item | Failure:
     if item.uri is None or scheme_of(item.uri) not in ("", "file"):
         return item
     try:
-        return read_file(path_of(item.uri), name=item.id)
+        found = read_file(path_of(item.uri), name=item.id)
+        return found if isinstance(found, Failure) else replace(found, group=item.group)
     except ItemError as error:
         return Failure(item.id, "fetch", error.code, error.message, uri=item.uri)
 
@@ -172,8 +189,9 @@ def _as_written(
         replace(pick, uri=pool[rows[pick.id]].uri, text=pool[rows[pick.id]].text, blob=None)
         for pick in result
     )
+    # What is labelled is no part of the pool, and comes last.
+    lost = sorted((*unread, *result.failures), key=lambda one: rows.get(one.id, len(pool)))
     failures = tuple(
-        replace(one, uri=pool[rows[one.id]].uri)
-        for one in sorted((*unread, *result.failures), key=lambda one: rows[one.id])
+        replace(one, uri=pool[rows[one.id]].uri) if one.id in rows else one for one in lost
     )
     return QueryResult(replace(result.response, picks=picks, failures=failures))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import warnings
+from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -13,7 +14,7 @@ import typer
 
 from alaas.cli import answer, options, output
 from alaas.cli.ask import Question, local_settings, select_here, select_there
-from alaas.core.wire import Item
+from alaas.core.wire import Item, Labelled
 
 _ASKING = "Asking a server"
 
@@ -65,6 +66,19 @@ def query(
     seed: Annotated[
         int, typer.Option(metavar="N", min=0, help="The same seed makes the same choice.")
     ] = 0,
+    n_drop: Annotated[
+        int | None,
+        typer.Option(
+            metavar="T", min=1, help="Stochastic passes, where the strategy reads several."
+        ),
+    ] = None,
+    labelled: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TABLE",
+            help="What is labelled already: a .csv, .tsv, .parquet or .jsonl with a column label.",
+        ),
+    ] = None,
     column: Annotated[
         str | None,
         typer.Option(metavar="NAME", help="The table's column with the addresses or texts."),
@@ -118,6 +132,8 @@ def query(
         strategy=strategy,
         params=_read_params(param or []),
         seed=seed,
+        n_drop=n_drop,
+        labelled=_read_labelled(labelled),
         on_item_error=on_error.value,
         progress=False if no_progress else None,
     )
@@ -158,6 +174,12 @@ def _read_params(given: list[str]) -> dict[str, Any]:
         except ValueError:
             params[name] = value
     return params
+
+
+def _read_labelled(source: str | None) -> Sequence[Labelled]:
+    from alaas.data.sources import labelled_items
+
+    return () if source is None else labelled_items(source)
 
 
 def _read(sources: list[str], column: str | None) -> list[Item]:

@@ -12,7 +12,7 @@ from typing import Any, Literal, Self, TypeVar
 
 from alaas.client.address import parse_address
 from alaas.client.call import Call, in_thread
-from alaas.client.pool import Pool, Reader, read_any, read_image, reader_of
+from alaas.client.pool import Pool, Reader, labelled_documents, read_any, read_image, reader_of
 from alaas.client.progress import OnProgress, progress_bar
 from alaas.client.results import QueryResult
 from alaas.client.transport import open_transport
@@ -71,6 +71,7 @@ class Client:
         params: Mapping[str, Any] | None = None,
         seed: int | None = None,
         n_drop: int | None = None,
+        labelled: Iterable[Any] | None = None,
         on_item_error: Literal["skip", "fail"] | None = None,
         timeout_s: float | None = None,
         on_progress: OnProgress | None = None,
@@ -88,6 +89,9 @@ class Client:
             params: Hyper-parameters of the strategy.
             seed: Seed of the random choices.
             n_drop: Stochastic passes of the model, for strategies that use them.
+            labelled: What is labelled already, for strategies that learn from it: pairs of
+                an item, as in `items`, and its label; or mappings with a ``label``. A label
+                is a class number or a class that the model knows; in regression, a value.
             on_item_error: ``skip`` leaves out items that cannot be ranked and lists them
                 in `QueryResult.failures`; ``fail`` raises for the first one.
             timeout_s: Seconds after which the server gives the query up.
@@ -104,6 +108,7 @@ class Client:
             "params": params,
             "seed": seed,
             "n_drop": n_drop,
+            "labelled": None if labelled is None else labelled_documents(labelled),
             "on_item_error": on_item_error,
             "timeout_s": timeout_s,
         }

@@ -165,8 +165,11 @@ def _strategy(message: pb.Strategy) -> dict[str, Any]:
         "aliases": list(message.aliases),
         "family": message.family,
         "needs": list(message.needs),
+        "labelled": list(message.labelled),
+        "optional": list(message.optional),
         "cost": message.cost,
         "paper": message.paper,
         "params": convert.mapping(message.params),
         "summary": message.summary,
+        "use": message.use,
     }

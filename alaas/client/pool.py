@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
 from alaas.core.errors import FieldError, ItemFailed, ValidationFailed
-from alaas.core.wire import Failure, Item, item_from_json
+from alaas.core.wire import Failure, Item, Labelled, item_from_json
 
 Reader = Callable[[Any, int], Item | Failure]
 """Makes an item of what the caller gave in a row."""
@@ -74,6 +75,34 @@ def read_any(value: Any, row: int) -> Item | Failure:
         name = value.get("id")
         return Item(str(row if name is None else name), blob=value["blob"])
     return item_from_json(value, row)
+
+
+def labelled_documents(given: Iterable[Any]) -> list[dict[str, Any]]:
+    """Labelled items as the parameters of a request carry them.
+
+    Args:
+        given: Pairs of what `read_any` takes and a label, `Labelled`s, or mappings with a
+            ``label``.
+
+    Raises:
+        ValidationFailed: One is of no such form.
+        ItemFailed: A file cannot be read.
+    """
+    return [_labelled(one, row).to_json() for row, one in enumerate(given)]
+
+
+def _labelled(given: Any, row: int) -> Labelled:
+    if isinstance(given, Labelled):
+        return given
+    content, label = given if isinstance(given, tuple) and len(given) == 2 else (given, None)
+    named = isinstance(content, Item | os.PathLike)
+    if isinstance(content, Mapping):
+        label = content.get("label") if label is None else label
+        named = content.get("id") not in (None, "")
+    item = read_any(content, row)
+    if isinstance(item, Failure):
+        raise ItemFailed(f"labelled item {item.id}: {item.message}")
+    return Labelled(item if named else replace(item, id=f"labelled/{row}"), label)
 
 
 def read_file(path: str | os.PathLike[str], *, name: str) -> Item | Failure:

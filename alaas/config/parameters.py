@@ -10,7 +10,7 @@ from pydantic.alias_generators import to_camel
 
 from alaas.config.phrases import shown
 from alaas.config.problems import problems
-from alaas.config.values import LARGEST, Params, Seconds, Whole
+from alaas.config.values import LARGEST, Params, Phrase, Seconds, Whole
 from alaas.core.errors import FieldError, ValidationFailed
 
 
@@ -46,6 +46,11 @@ class QueryParameters(BaseModel):
 
     n_drop: Annotated[Whole, Field(ge=1, le=1000)] | None = None
     """Stochastic passes of the model, 1 to 1000, for a strategy that reads several."""
+
+    labelled: Annotated[
+        tuple[dict[str, Any], ...], Phrase("a list of {uri, text or blob, label}")
+    ] = ()
+    """Items that are labelled already: {uri, text or blob, label}, for strategies that use them."""
 
     on_item_error: Literal["skip", "fail"] = "skip"
     """What one bad item does: skip reports it and goes on, fail ends the query."""

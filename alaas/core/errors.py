@@ -10,6 +10,7 @@
     │   ├── MethodNotAllowed          405 method_not_allowed
     │   ├── UnsupportedMediaType      415 unsupported_media_type
     │   ├── ItemFailed                422 item_failed       on_item_error=fail
+    │   ├── ViewUnavailable           422 view_unavailable
     │   ├── BudgetUnfillable          422 budget_unfillable
     │   └── PoolTooLarge              422 pool_too_large
     ├── AllItemsFailed                422 or 502 all_items_failed
@@ -134,6 +135,12 @@ class ItemFailed(InvalidRequest):
     """An item failed, and the query asked for ``on_item_error: fail``."""
 
     code, status, title = "item_failed", 422, "An item failed"
+
+
+class ViewUnavailable(InvalidRequest):
+    """The strategy reads something that the model cannot compute."""
+
+    code, status, title = "view_unavailable", 422, "View unavailable"
 
 
 class BudgetUnfillable(InvalidRequest):

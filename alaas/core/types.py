@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,7 +28,9 @@ class Plan:
         params: Its hyper-parameters, defaults filled in.
         seed: Seed of its random generator.
         budget: Items asked for.
-        needs: Views that the strategy reads; empty where it needs no model.
+        needs: Views to compute of each item; empty where no model is needed.
+        part: Whether the micro-batch is of the pool, or of what is labelled already.
+        n_drop: Stochastic passes of the model, T.
     """
 
     query: str
@@ -37,6 +39,23 @@ class Plan:
     seed: int
     budget: int
     needs: tuple[str, ...]
+    part: Literal["pool", "labelled"] = "pool"
+    n_drop: int = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Notes:
+    """What the caller said of items beside their content.
+
+    Attributes:
+        labels: Id of a labelled item to its class number, or to its value in regression.
+        groups: Id of an item of the pool to the number of its group.
+        seconds: Time that is left to choose; None for as long as it takes.
+    """
+
+    labels: Mapping[str, float] = field(default_factory=dict)
+    groups: Mapping[str, int] = field(default_factory=dict)
+    seconds: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +114,8 @@ class Views:
     Attributes:
         seq: Sequence number of the micro-batch.
         ids: One id a row of every view.
-        arrays: View name to its rows: ``probs`` (B, C), ``embeddings`` (B, D).
+        arrays: View name to its rows: ``probs`` (B, C), ``embeddings`` (B, D) and so on.
+            What a model has one of, its ``head``, comes with the micro-batch 0 alone.
         model: Digest of the model that made them, or an empty string where none ran.
         failures: Items lost so far.
     """

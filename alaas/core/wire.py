@@ -21,9 +21,9 @@ from __future__ import annotations
 import base64
 import binascii
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 from alaas.core.errors import FieldError, ValidationFailed
 
@@ -40,20 +40,44 @@ class Item:
         uri: An address or a path that the fetch stage can read.
         text: The item itself, when it is text.
         blob: The bytes of an encoded image.
+        group: What it belongs to, such as a patient or a video, for `per_group` quotas.
     """
 
     id: str
     uri: str | None = None
     text: str | None = None
     blob: bytes | None = None
+    group: str | None = None
 
     def to_json(self) -> dict[str, Any]:
         """The item as a document of a request, a blob in base64."""
+        group = {} if self.group is None else {"group": self.group}
         if self.blob is not None:
-            return {"id": self.id, "blob": base64.b64encode(self.blob).decode("ascii")}
+            return {"id": self.id, "blob": base64.b64encode(self.blob).decode("ascii"), **group}
         if self.text is not None:
-            return {"id": self.id, "text": self.text}
-        return {"id": self.id, "uri": self.uri}
+            return {"id": self.id, "text": self.text, **group}
+        return {"id": self.id, "uri": self.uri, **group}
+
+
+Label: TypeAlias = int | float | str
+"""A class number, the name of a class that the model knows, or a value in regression."""
+
+
+@dataclass(frozen=True, slots=True)
+class Labelled:
+    """One item that is labelled already.
+
+    Attributes:
+        item: The item.
+        label: Its label, or None where only its content is known to be labelled.
+    """
+
+    item: Item
+    label: Label | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """The item as it stands in the parameters of a request."""
+        return {**self.item.to_json(), **({} if self.label is None else {"label": self.label})}
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,16 +151,20 @@ def item_from_json(document: Any, row: int) -> Item | Failure:
     if not isinstance(value, str):
         raise _invalid(row, f"/{kind}", f"must be a string, got {type(value).__name__}")
     name = str(row) if given in (None, "") else str(given)
+    group = document.get("group")
+    if group is not None and (isinstance(group, bool) or not isinstance(group, str | int)):
+        raise _invalid(row, "/group", f"must be a string, got {type(group).__name__}")
+    group = None if group is None else str(group)
     if not _is_unicode(name):
         raise _invalid(row, "/id", "must be valid Unicode; it has half a surrogate pair in it")
     if kind != "blob" and not _is_unicode(value):
         return Failure(name, "fetch", _BROKEN[kind], f"the {kind} is no valid Unicode")
     if kind == "uri":
-        return Item(id=name, uri=value)
+        return Item(id=name, uri=value, group=group)
     if kind == "text":
-        return Item(id=name, text=value)
+        return Item(id=name, text=value, group=group)
     try:
-        return Item(id=name, blob=base64.b64decode(value, validate=True))
+        return Item(id=name, blob=base64.b64decode(value, validate=True), group=group)
     except (binascii.Error, ValueError):
         return Failure(name, "fetch", "invalid_blob", "the blob is not valid base64")
 
@@ -150,6 +178,34 @@ def _is_unicode(text: str) -> bool:
     except UnicodeEncodeError:
         return False
     return True
+
+
+def labelled_from_json(document: Any, row: int) -> Labelled | Failure:
+    """Read one labelled item: a document of a request with a ``label``.
+
+    Args:
+        document: As `item_from_json` takes it; a mapping also has a label.
+        row: Position among the labelled items. ``labelled/row`` is the id of one without.
+
+    Raises:
+        ValidationFailed: The document is of no such form.
+    """
+    label = document.get("label") if isinstance(document, Mapping) else None
+    try:
+        item = item_from_json(document, row)
+        if isinstance(label, bool) or not isinstance(label, int | float | str | None):
+            raise _invalid(row, "/label", f"must be a number or a string, got {label!r}")
+    except ValidationFailed as error:
+        raise _moved(error, "/data/", "/parameters/labelled/") from None
+    named = isinstance(document, Mapping) and document.get("id") not in (None, "")
+    if not named:
+        item = replace(item, id=f"labelled/{row}")
+    return item if isinstance(item, Failure) else Labelled(item, label)
+
+
+def _moved(error: ValidationFailed, old: str, new: str) -> ValidationFailed:
+    errors = [FieldError(e.pointer.replace(old, new, 1), e.message) for e in error.errors]
+    return ValidationFailed("; ".join(f"{e.pointer}: {e.message}" for e in errors), errors=errors)
 
 
 def _invalid(row: int, suffix: str, message: str) -> ValidationFailed:
@@ -272,6 +328,8 @@ class Receipt:
         model: Digest of the model that ran, or an empty string where none did.
         version: Version of this library.
         pool_size: Items that were ranked: the pool less its failures.
+        n_drop: Stochastic passes of the model; 0 where the strategy reads none.
+        labelled_size: Labelled items that the strategy learnt from.
     """
 
     strategy: str
@@ -281,6 +339,8 @@ class Receipt:
     model: str
     version: str
     pool_size: int
+    n_drop: int = 0
+    labelled_size: int = 0
 
     def to_json(self) -> dict[str, Any]:
         """The receipt as it stands in an answer."""
@@ -292,6 +352,8 @@ class Receipt:
             "model": self.model,
             "version": self.version,
             "pool_size": self.pool_size,
+            **({"n_drop": self.n_drop} if self.n_drop else {}),
+            **({"labelled_size": self.labelled_size} if self.labelled_size else {}),
         }
 
     @classmethod
@@ -305,6 +367,8 @@ class Receipt:
             model=document["model"],
             version=document["version"],
             pool_size=int(document["pool_size"]),
+            n_drop=int(document.get("n_drop") or 0),
+            labelled_size=int(document.get("labelled_size") or 0),
         )
 
 

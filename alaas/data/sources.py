@@ -18,17 +18,24 @@ import re
 import sys
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
 from alaas.core.errors import EmptyInput, ValidationFailed
-from alaas.core.wire import Item
+from alaas.core.wire import Item, Label, Labelled
 from alaas.data import tables
 from alaas.data.files import scheme_of
 from alaas.data.tables import Row
 
 Source: TypeAlias = (
     str | os.PathLike[str] | Iterable[str | os.PathLike[str] | Item | Mapping[str, Any]]
+)
+
+Labels: TypeAlias = (
+    str
+    | os.PathLike[str]
+    | Iterable[str | os.PathLike[str] | Item | Mapping[str, Any] | Labelled | tuple[Any, Label]]
 )
 
 IMAGE_SUFFIXES = (
@@ -66,44 +73,82 @@ def items(source: Source, *, column: str | None = None) -> list[Item]:
         ValidationFailed: The source, its table or one of its rows is not of such a form.
         MissingExtra: The source is a ``.parquet`` table and pyarrow is not installed.
     """
+    name, rows = _opened(source, column)
+    found, repeated = _unique(name, rows)
+    if repeated:
+        warnings.warn(f"{name}: {repeated} repeated addresses were left out", stacklevel=2)
+    return [row.item for row in found]
+
+
+def labelled_items(source: Labels, *, column: str | None = None) -> list[Labelled]:
+    """Read what is labelled already.
+
+    Args:
+        source: As in `items`. A table has a column ``label``; a JSON document a key of that
+            name; an iterable can also hold `Labelled`s, and pairs of an item and its label.
+        column: The table's column with the addresses or texts.
+
+    Raises:
+        EmptyInput: There is nothing there.
+        ValidationFailed: The source is of no such form, or an item has no label.
+        MissingExtra: The source is a ``.parquet`` table and pyarrow is not installed.
+    """
+    rows: Iterable[Row]
+    if isinstance(source, Iterable) and not isinstance(source, str | os.PathLike | bytes | Mapping):
+        name, rows = "the iterable", [_pair(one, row) for row, one in enumerate(source)]
+    else:
+        name, rows = _opened(source, column)
+    found, _ = _unique(name, rows)
+    for row in found:
+        if row.label is None:
+            raise ValidationFailed(f"{row.where}: {row.item.id!r} has no label")
+    return [Labelled(row.item, row.label) for row in found]
+
+
+def _pair(given: Any, row: int) -> Row:
+    where = f"item {row}"
+    if isinstance(given, Labelled):
+        return Row(given.item, where, named=True, label=given.label)
+    if isinstance(given, tuple) and len(given) == 2:
+        return replace(tables.read(given[0], row, where), label=given[1])
+    return tables.read(given, row, where)
+
+
+def _opened(source: Any, column: str | None) -> tuple[str, Iterable[Row]]:
+    """What to call a source in messages, and its rows."""
     if isinstance(source, str | os.PathLike):
         name = os.fsdecode(source)
-        rows = _named(name, column)
-    elif isinstance(source, Iterable) and not isinstance(source, bytes | Mapping):
-        name = "the iterable"
-        _refuse_column(column, name)
+        return name, _named(name, column)
+    if isinstance(source, Iterable) and not isinstance(source, bytes | Mapping):
+        _refuse_column(column, "the iterable")
         rows = (tables.read(one, row, f"item {row}") for row, one in enumerate(source))
-    else:
-        kind = type(source).__name__
-        raise ValidationFailed(f"a pool is a path, a glob, a table or an iterable, got {kind}")
+        return "the iterable", rows
+    kind = type(source).__name__
+    raise ValidationFailed(f"a pool is a path, a glob, a table or an iterable, got {kind}")
+
+
+def _unique(name: str, rows: Iterable[Row]) -> tuple[list[Row], int]:
+    """The rows with each address once, and the number of rows that were left out."""
+    first: dict[str, Row] = {}
+    repeated = 0
     try:
-        found, repeated = _unique(rows)
+        for row in rows:
+            earlier = first.setdefault(row.item.id, row)
+            if earlier is row:
+                continue
+            if row.named or earlier.named or row.item != earlier.item:
+                raise ValidationFailed(
+                    f"{row.where}: the id {row.item.id!r} stands at {earlier.where} too; "
+                    "ids must be unique"
+                )
+            repeated += 1
     except (csv.Error, UnicodeDecodeError) as error:
         raise ValidationFailed(f"{name}: not a list or table in UTF-8: {error}") from None
     except OSError as error:
         raise ValidationFailed(f"{name}: cannot be read: {error.strerror}") from None
-    if not found:
+    if not first:
         raise EmptyInput(f"{name} names no item")
-    if repeated:
-        warnings.warn(f"{name}: {repeated} repeated addresses were left out", stacklevel=2)
-    return found
-
-
-def _unique(rows: Iterable[Row]) -> tuple[list[Item], int]:
-    """The items with each address once, and the number of rows that were left out."""
-    first: dict[str, Row] = {}
-    repeated = 0
-    for row in rows:
-        earlier = first.setdefault(row.item.id, row)
-        if earlier is row:
-            continue
-        if row.named or earlier.named or row.item != earlier.item:
-            raise ValidationFailed(
-                f"{row.where}: the id {row.item.id!r} stands at {earlier.where} too; "
-                "ids must be unique"
-            )
-        repeated += 1
-    return [row.item for row in first.values()], repeated
+    return list(first.values()), repeated
 
 
 def _named(name: str, column: str | None) -> Iterable[Row]:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from alaas.core.errors import MissingExtra, ValidationFailed
-from alaas.core.wire import Item, item_from_json
+from alaas.core.wire import Item, Label, item_from_json
 from alaas.data.files import scheme_of
 
 COLUMNS = ("uri", "file_name", "filepath", "image", "url", "path", "text")
@@ -33,11 +33,60 @@ class Row:
         item: The item.
         where: ``file:line``, for messages.
         named: Whether its id was given, and not made from its content or row number.
+        label: Its label, where it has one.
     """
 
     item: Item
     where: str
     named: bool = False
+    label: Label | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Columns:
+    """The columns of a table, as its header spells them."""
+
+    content: str
+    id: str | None
+    group: str | None
+    label: str | None
+
+    def read(self, record: Mapping[str, Any], row: int, where: str, folder: Path) -> Row:
+        """Read one record."""
+        read = _cell(
+            record[self.content],
+            row,
+            where,
+            id_=record[self.id] if self.id else None,
+            text=_is_text(self.content),
+            folder=folder,
+        )
+        group = record[self.group] if self.group else None
+        item = read.item if group in (None, "") else replace(read.item, group=str(group))
+        return replace(read, item=item, label=as_label(record[self.label] if self.label else None))
+
+    @property
+    def wanted(self) -> list[str]:
+        """Those that are there."""
+        return [one for one in (self.content, self.id, self.group, self.label) if one]
+
+
+def as_label(given: Any) -> Label | None:
+    """A label as a table or a command line has it: a number where it reads as one.
+
+    Example:
+        >>> as_label("3"), as_label("0.5"), as_label("cat"), as_label("")
+        (3, 0.5, 'cat', None)
+    """
+    if given is None or isinstance(given, int | float):
+        return given
+    text = str(given).strip()
+    for number in (int, float):
+        try:
+            return number(text)
+        except ValueError:
+            continue
+    return text or None
 
 
 def rows(path: Path, *, column: str | None = None) -> Iterator[Row]:
@@ -121,7 +170,7 @@ def _document(given: Mapping[str, Any], row: int, where: str, folder: Path | Non
     if item.uri is not None:
         id_ = item.id if named else item.uri
         item = replace(item, id=id_, uri=_located(item.uri, folder))
-    return Row(item, where, named=named)
+    return Row(item, where, named=named, label=given.get("label"))
 
 
 def _cell(
@@ -155,16 +204,9 @@ def _located(uri: str, folder: Path | None) -> str:
 def _csv(path: Path, column: str | None, *, tabs: bool) -> Iterator[Row]:
     with path.open(encoding="utf-8-sig", newline="") as file:
         reader = csv.DictReader(file, dialect=_Tabs if tabs else csv.excel)
-        content, ids = _columns(path, reader.fieldnames or (), column)
+        columns = _columns(path, reader.fieldnames or (), column)
         for row, record in enumerate(reader):
-            yield _cell(
-                record[content],
-                row,
-                f"{path}:{reader.line_num}",
-                id_=record[ids] if ids else None,
-                text=_is_text(content),
-                folder=path.parent,
-            )
+            yield columns.read(record, row, f"{path}:{reader.line_num}", path.parent)
 
 
 def _parquet(path: Path, column: str | None) -> Iterator[Row]:
@@ -178,19 +220,11 @@ def _parquet(path: Path, column: str | None) -> Iterator[Row]:
     except ArrowInvalid as error:
         raise ValidationFailed(f"{path}: not a Parquet table: {error}") from None
     with file:
-        content, ids = _columns(path, file.schema_arrow.names, column)
-        wanted = [content, ids] if ids else [content]
+        columns = _columns(path, file.schema_arrow.names, column)
         row = 0
-        for batch in file.iter_batches(columns=wanted):
+        for batch in file.iter_batches(columns=columns.wanted):
             for record in batch.to_pylist():
-                yield _cell(
-                    record[content],
-                    row,
-                    f"{path}: row {row}",
-                    id_=record[ids] if ids else None,
-                    text=_is_text(content),
-                    folder=path.parent,
-                )
+                yield columns.read(record, row, f"{path}: row {row}", path.parent)
                 row += 1
 
 
@@ -198,8 +232,7 @@ def _is_text(column: str) -> bool:
     return column.strip().lower() == "text"
 
 
-def _columns(path: Path, header: Sequence[str], column: str | None) -> tuple[str, str | None]:
-    """The columns, as the header spells them, that hold the content and the id."""
+def _columns(path: Path, header: Sequence[str], column: str | None) -> _Columns:
     spelled = {name.strip().lower(): name for name in reversed(header)}
     wanted = COLUMNS if column is None else (column.strip().lower(),)
     content = next((spelled[name] for name in wanted if name in spelled), None)
@@ -208,4 +241,5 @@ def _columns(path: Path, header: Sequence[str], column: str | None) -> tuple[str
             f"{path} has no column {' or '.join(wanted)}; its columns are "
             f"{', '.join(header) or 'none'}"
         )
-    return content, spelled.get("id")
+    others = (spelled.get(name) for name in ("id", "group", "label"))
+    return _Columns(content, *(None if name == content else name for name in others))

@@ -21,6 +21,7 @@ class ModelCard:
         categories: Their names, or an empty tuple where the weights carry none.
         dim: Dimensions of its embeddings, D; 0 where it has no linear or convolutional head.
         preprocessing: What turns an image into its input.
+        views: The views that it can compute.
     """
 
     name: str
@@ -31,6 +32,7 @@ class ModelCard:
     categories: tuple[str, ...]
     dim: int
     preprocessing: Preprocessing
+    views: tuple[str, ...]
 
     def to_json(self) -> dict[str, Any]:
         """The card as it stands in an answer."""
@@ -43,6 +45,7 @@ class ModelCard:
             **{
                 **document,
                 "categories": tuple(document["categories"]),
+                "views": tuple(document["views"]),
                 "preprocessing": Preprocessing.model_validate(document["preprocessing"]),
             }
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import warnings
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -18,9 +18,6 @@ from alaas.models.reason import reason
 
 # Pixels arrive as memory of a message, which is read-only; they are read and not written.
 warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
-
-PROVIDES = ("probs", "embeddings")
-"""The views that a classifier can compute."""
 
 
 class Classifier:
@@ -93,14 +90,26 @@ class Classifier:
         pixels = torch.from_numpy(images).to(self.device, non_blocking=True).permute(0, 3, 1, 2)
         return pixels.float().div_(255).sub_(self._mean).div_(self._std)
 
+    @property
+    def provides(self) -> tuple[str, ...]:
+        """The views that it can compute."""
+        return ("probs",) if self.head is None else ("probs", "embeddings")
+
     def views(
-        self, images: Images, needs: Collection[str]
-    ) -> dict[str, NDArray[np.floating]]:  # fmt: skip
+        self,
+        images: Images,
+        needs: Collection[str],
+        *,
+        n_drop: int = 10,
+        seed: Sequence[int] = (0,),
+    ) -> dict[str, NDArray[np.floating]]:
         """Compute the named views of a micro-batch.
 
         Args:
             images: (B, H, W, 3) uint8 pixels, already of the model's size.
-            needs: View names out of `PROVIDES`.
+            needs: View names out of `provides`.
+            n_drop: Stochastic passes, T, where draws are among them.
+            seed: Seed of what those passes draw.
 
         Returns:
             View name to its float32 rows: ``probs`` (B, C), ``embeddings`` (B, D).
@@ -109,12 +118,8 @@ class Classifier:
             ModelOutputInvalid: The network returned NaN or infinity.
             ModelUnavailable: The model has no such view.
         """
-        if missing := set(needs) - set(PROVIDES):
+        if missing := set(needs) - set(self.provides):
             raise ModelUnavailable(f"this model has no view {', '.join(sorted(missing))}")
-        if "embeddings" in needs and self.head is None:
-            raise ModelUnavailable(
-                "this model has no embeddings: it has no linear or convolutional layer"
-            )
         if not needs or not len(images):
             return {name: np.empty((len(images), self._width(name)), np.float32) for name in needs}
         with torch.inference_mode():

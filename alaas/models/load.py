@@ -46,6 +46,7 @@ def load(settings: ModelSettings, *, device: str | None = None) -> Model:
         categories=categories if len(categories) == classifier.classes else (),
         dim=classifier.dim,
         preprocessing=preprocessing,
+        views=classifier.provides,
     )
     return Model(classifier, card)
 

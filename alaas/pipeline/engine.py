@@ -15,8 +15,9 @@ from time import perf_counter
 from typing import Any, Protocol, TypeVar
 
 from alaas.config import ModelSettings, Preprocessing, Settings
-from alaas.core.types import Items, Plan, Scored, Selection
+from alaas.core.types import Items, Notes, Plan, Scored, Selection
 from alaas.data.fetch import Fetcher
+from alaas.models.card import ModelCard
 from alaas.pipeline import stages
 
 T = TypeVar("T")
@@ -30,10 +31,12 @@ class Engine(Protocol):
     """Runs the stages on micro-batches of one pool, many of them at a time.
 
     Attributes:
+        card: The model that it runs.
         batch_size: Items in a micro-batch, B.
         slots: Micro-batches in flight, over all queries of this engine.
     """
 
+    card: ModelCard
     batch_size: int
     slots: asyncio.Semaphore
 
@@ -41,7 +44,7 @@ class Engine(Protocol):
         """Send one micro-batch through *fetch*, *preprocess*, *infer* and *score*."""
         ...
 
-    async def select(self, plan: Plan) -> Selection:
+    async def select(self, plan: Plan, notes: Notes) -> Selection:
         """Choose, once, from all micro-batches of the query."""
         ...
 
@@ -85,7 +88,8 @@ class LocalEngine:
 
         chosen = settings.active_learning.strategy.model
         self.model = load(chosen)
-        self.batch_size = micro_batch(chosen, self.model.card.preprocessing)
+        self.card = self.model.card
+        self.batch_size = micro_batch(chosen, self.card.preprocessing)
         self.slots = asyncio.Semaphore(2 + 2 * (os.cpu_count() or 1))
         self._limits = settings.limits
         self._fetcher = Fetcher(settings.fetch, settings.limits)
@@ -125,9 +129,9 @@ class LocalEngine:
 
         return await asyncio.get_running_loop().run_in_executor(pool, timed)
 
-    async def select(self, plan: Plan) -> Selection:
+    async def select(self, plan: Plan, notes: Notes) -> Selection:
         """Choose from the whole pool, on a thread: a picker may take a while."""
-        return await asyncio.to_thread(self._scorer.select, plan)
+        return await asyncio.to_thread(self._scorer.select, plan, notes)
 
     async def discard(self, plan: Plan) -> None:
         """Forget a query that will not be finished."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Mapping
 from typing import Any, cast
 
@@ -25,10 +26,10 @@ from alaas.proto.alaas.v1 import active_learning_pb2 as pb
 def item_to_message(item: Item) -> pb.Item:
     """Write one item of a pool."""
     if item.blob is not None:
-        return pb.Item(id=item.id, blob=item.blob)
+        return pb.Item(id=item.id, blob=item.blob, group=item.group)
     if item.text is not None:
-        return pb.Item(id=item.id, text=item.text)
-    return pb.Item(id=item.id, uri=item.uri)
+        return pb.Item(id=item.id, text=item.text, group=item.group)
+    return pb.Item(id=item.id, uri=item.uri, group=item.group)
 
 
 def item_from_message(message: pb.Item, row: int) -> Item:
@@ -38,7 +39,8 @@ def item_from_message(message: pb.Item, row: int) -> Item:
     """
     kind = message.WhichOneof("content")
     content = {} if kind is None else {kind: getattr(message, kind)}
-    return Item(id=message.id or str(row), **content)
+    group = message.group if message.HasField("group") else None
+    return Item(id=message.id or str(row), group=group, **content)
 
 
 def parameters_to_message(parameters: Mapping[str, Any]) -> pb.Parameters:
@@ -50,7 +52,8 @@ def parameters_to_message(parameters: Mapping[str, Any]) -> pb.Parameters:
     """
     given = {key: value for key, value in parameters.items() if value is not None}
     params = given.pop("params", None)
-    message = pb.Parameters(**given)
+    labelled = [_labelled_to_message(one) for one in given.pop("labelled", ())]
+    message = pb.Parameters(**given, labelled=labelled)
     if params:
         message.params.CopyFrom(struct(params))
     return message
@@ -58,10 +61,33 @@ def parameters_to_message(parameters: Mapping[str, Any]) -> pb.Parameters:
 
 def parameters_from_message(message: pb.Parameters) -> dict[str, Any]:
     """Read the parameters of a query, as a JSON request would carry them."""
-    given = {field.name: value for field, value in message.ListFields() if field.name != "params"}
+    given = {
+        field.name: value
+        for field, value in message.ListFields()
+        if field.name not in ("params", "labelled")
+    }
+    if message.labelled:
+        given["labelled"] = [_labelled_from_message(one) for one in message.labelled]
     if message.HasField("params"):
         given["params"] = mapping(message.params)
     return given
+
+
+def _labelled_to_message(document: Mapping[str, Any]) -> pb.Labelled:
+    """Write a labelled item as the parameters of a JSON request carry it."""
+    content = {key: document[key] for key in ("id", "uri", "text", "group") if document.get(key)}
+    if document.get("blob"):
+        content["blob"] = base64.b64decode(document["blob"])
+    label = document.get("label")
+    kind = {} if label is None else {"name" if isinstance(label, str) else "number": label}
+    return pb.Labelled(item=pb.Item(**content), **kind)
+
+
+def _labelled_from_message(message: pb.Labelled) -> dict[str, Any]:
+    document = item_from_message(message.item, 0).to_json()
+    document["id"] = message.item.id
+    kind = message.WhichOneof("label")
+    return document if kind is None else {**document, "label": getattr(message, kind)}
 
 
 def struct(values: Mapping[str, Any]) -> Struct:
@@ -120,6 +146,8 @@ def response_to_message(response: QueryResponse) -> pb.QueryResponse:
             model=receipt.model,
             version=receipt.version,
             pool_size=receipt.pool_size,
+            n_drop=receipt.n_drop,
+            labelled_size=receipt.labelled_size,
         ),
         warnings=[pb.Warning(code=w.code, message=w.message) for w in response.warnings],
         request_id=response.request_id,
@@ -159,6 +187,8 @@ def response_from_message(message: pb.QueryResponse) -> QueryResponse:
             model=receipt.model,
             version=receipt.version,
             pool_size=receipt.pool_size,
+            n_drop=receipt.n_drop,
+            labelled_size=receipt.labelled_size,
         ),
         warnings=tuple(Warn(w.code, w.message) for w in message.warnings),
         request_id=message.request_id,

@@ -15,7 +15,7 @@ import structlog
 
 from alaas.config import Preprocessing, Settings
 from alaas.core.errors import AlaasError
-from alaas.core.types import Batch, Items, Raws, Scored, Views
+from alaas.core.types import Batch, Items, Notes, Raws, Scored, Selection, Views
 from alaas.data import fetch
 from alaas.pipeline import stages
 from alaas.server import frames, logs
@@ -174,8 +174,13 @@ class Scorer(Executor):
 
     @requests(on="/select")
     def select(self, docs: DocList[Frame], **_: Any) -> DocList[Frame]:
-        """Any frame of a query to its `Selection`."""
-        return _pass(docs, "score", lambda message: self._scorer.select(message.plan))
+        """`Notes` to the `Selection` of a query."""
+
+        def work(message: frames.Message) -> Selection:
+            assert isinstance(message.content, Notes)
+            return self._scorer.select(message.plan, message.content)
+
+        return _pass(docs, "score", work)
 
     @requests(on="/discard")
     def discard(self, docs: DocList[Frame], **_: Any) -> DocList[Frame]:

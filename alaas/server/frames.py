@@ -16,10 +16,10 @@ from typing import Any
 
 import numpy as np
 
-from alaas.core.types import Batch, Items, Plan, Raw, Raws, Scored, Selection, Views
+from alaas.core.types import Batch, Items, Notes, Plan, Raw, Raws, Scored, Selection, Views
 from alaas.core.wire import Failure, Item
 
-Content = Items | Raws | Batch | Views | Scored | Selection
+Content = Items | Raws | Batch | Views | Scored | Notes | Selection
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,12 +160,21 @@ def _read_selection(fields: dict[str, Any], payload: memoryview) -> Selection:
     )
 
 
+def _write_notes(notes: Notes) -> tuple[dict[str, Any], bytes]:
+    return {"notes": asdict(notes)}, b""
+
+
+def _read_notes(fields: dict[str, Any], _: memoryview) -> Notes:
+    return Notes(**fields["notes"])
+
+
 _WRITERS: Mapping[str, Callable[[Any], tuple[dict[str, Any], bytes]]] = {
     "Items": _write_items,
     "Raws": _write_raws,
     "Batch": _write_batch,
     "Views": _write_views,
     "Scored": _write_scored,
+    "Notes": _write_notes,
     "Selection": _write_selection,
 }
 _READERS: Mapping[str, Callable[[dict[str, Any], memoryview], Content]] = {
@@ -174,5 +183,6 @@ _READERS: Mapping[str, Callable[[dict[str, Any], memoryview], Content]] = {
     "Batch": _read_batch,
     "Views": _read_views,
     "Scored": _read_scored,
+    "Notes": _read_notes,
     "Selection": _read_selection,
 }

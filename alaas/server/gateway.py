@@ -15,7 +15,7 @@ import uvicorn
 from alaas.config import Settings, TLSSettings
 from alaas.config.listeners import Listener
 from alaas.core.errors import Internal, NoReplica, from_problem
-from alaas.core.types import Items, Plan, Scored, Selection
+from alaas.core.types import Items, Notes, Plan, Scored, Selection
 from alaas.models.card import ModelCard
 from alaas.pipeline.engine import micro_batch
 from alaas.server import frames, grpc, http, logs
@@ -47,12 +47,16 @@ class FlowEngine:
 
     Args:
         streamer: Jina's connection to the executors.
+        card: The model that they run.
         batch_size: Items in a micro-batch.
         window: Micro-batches in flight.
     """
 
-    def __init__(self, streamer: Any, *, batch_size: int, window: int) -> None:
+    def __init__(
+        self, streamer: Any, card: ModelCard, *, batch_size: int, window: int
+    ) -> None:  # fmt: skip
         self._streamer = streamer
+        self.card = card
         self.batch_size = batch_size
         self.slots = asyncio.Semaphore(window)
 
@@ -62,9 +66,9 @@ class FlowEngine:
         assert isinstance(message.content, Scored)
         return replace(message.content, busy=message.busy)
 
-    async def select(self, plan: Plan) -> Selection:
+    async def select(self, plan: Plan, notes: Notes) -> Selection:
         """Have the scorer choose."""
-        message = await self._send("/select", frames.Message(plan, Items(0, ())), to="score")
+        message = await self._send("/select", frames.Message(plan, notes), to="score")
         assert isinstance(message.content, Selection)
         return message.content
 
@@ -130,6 +134,7 @@ class Gateway(JinaGateway):
         model = self._settings.active_learning.strategy.model
         engine = FlowEngine(
             self.streamer,
+            self._card,
             batch_size=micro_batch(model, self._card.preprocessing),
             window=self._window,
         )

@@ -27,6 +27,7 @@ from alaas.server import schema, websocket
 from alaas.server.errors import PROBLEM_JSON, problem
 from alaas.server.metrics import Metrics
 from alaas.server.service import Service, whole
+from alaas.strategies import registry
 
 GONE = 499
 """The status that nobody receives: the client closed the connection before the answer."""
@@ -220,7 +221,7 @@ def _add_catalogue(app: FastAPI, service: Service) -> None:
     @app.get("/strategies", tags=["catalogue"], operation_id="strategies")
     async def strategies() -> dict[str, Any]:
         """Every strategy: its names, what it needs, what it costs, and its paper."""
-        return {"strategies": service.strategies()}
+        return {"strategies": service.strategies(), "common_params": registry.common_to_json()}
 
     @app.get("/models", tags=["catalogue"], operation_id="models")
     async def models() -> dict[str, Any]:

@@ -116,3 +116,16 @@ def bytes_in_words(amount: float) -> str:
             return f"{amount:.3g} {unit}"
         amount /= 1024
     return f"{amount:.3g} TiB"
+
+
+def seconds_in_words(amount: float) -> str:
+    """A number of seconds as a person reads it.
+
+    Example:
+        >>> seconds_in_words(0.0004), seconds_in_words(42), seconds_in_words(9000)
+        ('0.4 ms', '42 s', '2.5 h')
+    """
+    for size, unit in ((86_400, "days"), (3600, "h"), (60, "min"), (1, "s")):
+        if amount >= 1.5 * size or (unit == "s" and amount >= 1):
+            return f"{amount / size:.2g} {unit}"
+    return f"{amount * 1000:.2g} ms"

@@ -63,6 +63,24 @@ class Param:
         ]
         return " ".join([kinds.get(self.type, "a string"), " and ".join(ends)]).strip()
 
+    def to_json(self) -> dict[str, Any]:
+        """The hyper-parameter as it stands in the catalogue.
+
+        Example:
+            >>> Param("beta", float, 1.0, minimum=0).to_json()
+            {'type': 'number', 'default': 1.0, 'minimum': 0}
+        """
+        kinds = {bool: "boolean", int: "integer", float: "number", str: "string"}
+        shown = {
+            "type": kinds[self.type],
+            "default": self.default,
+            "minimum": self.minimum,
+            "maximum": self.maximum,
+            "choices": None if self.choices is None else list(self.choices),
+            "help": self.help or None,
+        }
+        return {key: value for key, value in shown.items() if value is not None}
+
     def read(self, value: Any) -> Value:
         """The value as the strategy takes it.
 

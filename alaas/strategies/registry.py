@@ -18,11 +18,16 @@ from collections.abc import Callable, Mapping, Sequence
 from difflib import get_close_matches
 from typing import Any, TypeVar
 
+import numpy as np
+from numpy.typing import NDArray
+
 from alaas.core.errors import FieldError, UnknownStrategy
 from alaas.core.types import Selection
+from alaas.strategies.arguments import check_params
 from alaas.strategies.declaration import Estimate, Picks, Strategy, declare
 from alaas.strategies.parameters import Param, Range
-from alaas.strategies.selection import check_params, choose, pick, score
+from alaas.strategies.selection import check_pool, choose, kept, pick, score
+from alaas.strategies.wrappers import COMMON, Wrappers
 
 __all__ = [
     "Param",
@@ -31,8 +36,11 @@ __all__ = [
     "Registry",
     "Strategy",
     "check_params",
+    "check_pool",
     "choose",
+    "common_to_json",
     "get",
+    "kept",
     "names",
     "pick",
     "run",
@@ -144,6 +152,7 @@ class Registry:
         budget: int,
         params: Mapping[str, Any] | None = None,
         seed: int = 0,
+        groups: NDArray[np.integer] | None = None,
         model: str = "",
     ) -> Selection:
         """Choose the items of a pool that are most worth labelling.
@@ -155,6 +164,7 @@ class Registry:
             budget: Items wanted, at least 1; more than N gives all.
             params: Hyper-parameters of the strategy; those left out have their defaults.
             seed: Seed of its random generator.
+            groups: (N,) number of the group of each row, for `per_group`.
             model: Digest of the model that made the views, for the record.
 
         Returns:
@@ -169,14 +179,14 @@ class Registry:
         """
         known = self.get(name)
         given = check_params(known, params)
+        settled: dict[str, Any] = {
+            "ids": ids, "budget": budget, "params": given, "seed": seed, "groups": groups,
+            "model": model,
+        }  # fmt: skip
         if known.kind == "picker":
-            return pick(
-                known, views, ids=ids, budget=budget, params=given, seed=seed, model=model
-            )  # fmt: skip
+            return pick(known, views, **settled)
         scores = score(known, views, given)
-        return choose(
-            known, scores, ids=ids, budget=budget, params=given, seed=seed, model=model
-        )  # fmt: skip
+        return choose(known, scores, views=kept(views, Wrappers.of(given)), **settled)
 
 
 def _key(name: str) -> str:
@@ -184,17 +194,25 @@ def _key(name: str) -> str:
 
 
 def to_json(strategy: Strategy) -> dict[str, Any]:
-    """A strategy as it stands in the catalogue; `params` are its defaults."""
+    """A strategy as it stands in the catalogue."""
     return {
         "name": strategy.name,
         "aliases": list(strategy.aliases),
         "family": strategy.family,
         "needs": list(strategy.needs),
+        "labelled": list(strategy.labelled),
+        "optional": list(strategy.optional),
         "cost": strategy.cost,
         "paper": strategy.paper,
-        "params": {param.name: param.default for param in strategy.params},
+        "params": {param.name: param.to_json() for param in strategy.params},
         "summary": strategy.summary,
+        "use": strategy.use,
     }
+
+
+def common_to_json() -> dict[str, Any]:
+    """The hyper-parameters that every strategy has beside its own, as the catalogue has them."""
+    return {param.name: param.to_json() for param in COMMON}
 
 
 REGISTRY = Registry()

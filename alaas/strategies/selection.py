@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from difflib import get_close_matches
-from typing import Any
+from dataclasses import replace
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,16 +12,20 @@ from numpy.typing import NDArray
 from alaas.core.arrays import Rows, Scores
 from alaas.core.errors import (
     EmptyInput,
-    FieldError,
     Internal,
     ModelOutputInvalid,
-    ValidationFailed,
 )
 from alaas.core.types import Selection
-from alaas.strategies.declaration import Strategy
-from alaas.strategies.parameters import whole
+from alaas.strategies.arguments import check_budget, check_seed, refused
+from alaas.strategies.declaration import AXES, Picks, Strategy
 from alaas.strategies.preflight import preflight, sizes_of
 from alaas.strategies.views import check_views
+from alaas.strategies.wrappers import Limits, Wrappers, limited, own, subset
+
+Groups: TypeAlias = NDArray[np.integer] | None
+
+SIDE = 1
+"""Sets what wrappers draw apart from what a strategy draws under the same seed."""
 
 
 def best(scores: NDArray[np.floating], budget: int) -> Rows:
@@ -45,52 +49,6 @@ def best(scores: NDArray[np.floating], budget: int) -> Rows:
     return rows[np.argsort(-scores[rows], kind="stable")]
 
 
-def check_params(strategy: Strategy, params: Mapping[str, Any] | None) -> dict[str, Any]:
-    """The hyper-parameters that the strategy runs with, defaults filled in.
-
-    Raises:
-        ValidationFailed: A name is unknown, or a value has a wrong type or is out of range.
-            All faults are reported together.
-    """
-    if not isinstance(params, Mapping | None):
-        raise _refused([("/parameters/params", f"must be an object, got {params!r}")])
-    given = dict(params or {})
-    values: dict[str, Any] = {}
-    faults: list[tuple[str, str]] = []
-    for param in strategy.params:
-        try:
-            values[param.name] = param.read(given.pop(param.name, param.default))
-        except ValueError as error:
-            faults.append((f"/parameters/params/{param.name}", str(error)))
-    known = [param.name for param in strategy.params]
-    for name in map(str, given):
-        near = "".join(f"; did you mean {n!r}?" for n in get_close_matches(name, known, 1))
-        valid = f"{strategy.name} has {', '.join(known) or 'no parameters'}"
-        pointer = "/parameters/params/" + name.replace("~", "~0").replace("/", "~1")
-        faults.append((pointer, f"is unknown{near or f': {valid}'}"))
-    if faults:
-        raise _refused(faults)
-    return values
-
-
-def check_budget(budget: Any) -> int:
-    """The number of items asked for.
-
-    Raises:
-        ValidationFailed: It is not a whole number >= 1.
-    """
-    return _check_whole("budget", budget, least=1)
-
-
-def check_seed(seed: Any) -> int:
-    """The seed of a strategy's random generator.
-
-    Raises:
-        ValidationFailed: It is not a whole number >= 0.
-    """
-    return _check_whole("seed", seed, least=0)
-
-
 def score(strategy: Strategy, views: Mapping[str, Any], params: Mapping[str, Any]) -> Scores:
     """The score of each row of one micro-batch.
 
@@ -108,7 +66,7 @@ def score(strategy: Strategy, views: Mapping[str, Any], params: Mapping[str, Any
     rows = len(given[strategy.needs[0]])
     if not rows:
         return np.empty(0)
-    return _check_scores(strategy, strategy.function(**given, **params), rows)
+    return _check_scores(strategy, strategy.function(**given, **own(params)), rows)
 
 
 def choose(
@@ -119,6 +77,8 @@ def choose(
     budget: int,
     params: Mapping[str, Any],
     seed: int,
+    views: Mapping[str, Any] | None = None,
+    groups: Groups = None,
     model: str = "",
 ) -> Selection:
     """Choose from a whole pool whose rows have been scored.
@@ -128,8 +88,10 @@ def choose(
         scores: (N,) what `score` gave for its micro-batches, in pool order.
         ids: N ids, in pool order.
         budget: Items wanted; more than N gives all.
-        params: What they were scored with, for the record.
-        seed: Likewise; a scorer draws no random numbers.
+        params: Its hyper-parameters, as `check_params` gave them.
+        seed: Seed of what `sampling` and `max_pool` draw.
+        views: What quotas and distance read, as `kept` gave it.
+        groups: (N,) number of the group of each row, for `per_group`.
         model: Digest of the model that made the views, for the record.
 
     Raises:
@@ -141,8 +103,25 @@ def choose(
     budget, seed = check_budget(budget), check_seed(seed)
     _check_pool(ids)
     scores = _check_scores(strategy, scores, len(ids))
-    rows = best(scores, budget)
-    return _select(strategy, rows, scores[rows], ids=ids, params=params, seed=seed, model=model)
+    wrappers, rng = Wrappers.of(params), np.random.default_rng([seed, SIDE])
+    rows = subset(wrappers, len(ids), rng)
+    keys: NDArray[np.floating] = scores
+    if wrappers.sampling != "off":
+        from alaas.strategies.stochastic import perturbed
+
+        keys = perturbed(
+            scores, rng, kind=wrappers.sampling, beta=wrappers.beta, floor=strategy.floor
+        )  # fmt: skip
+
+    def ask(among: Rows | None, wanted: int) -> Picks:
+        # All of them, in order: what quotas leave out need not be asked for again.
+        wanted = len(ids) if wrappers.limiting else wanted
+        found = best(keys, wanted) if among is None else among[best(keys[among], wanted)]
+        return Picks(found, scores[found])
+
+    limits = _limits(wrappers, views or {}, groups, len(ids))
+    picks = limited(ask, wrappers, limits, rows, _wanted(budget, len(ids), wrappers))
+    return _select(strategy, *picks, ids=ids, params=params, seed=seed, model=model)
 
 
 def pick(
@@ -153,6 +132,8 @@ def pick(
     budget: int,
     params: Mapping[str, Any],
     seed: int,
+    groups: Groups = None,
+    seconds: float | None = None,
     model: str = "",
 ) -> Selection:
     """Let a picker choose from a whole pool.
@@ -164,11 +145,15 @@ def pick(
         budget: Items wanted; more than N gives all.
         params: Its hyper-parameters, as `check_params` gave them.
         seed: Seed of its random generator.
+        groups: (N,) number of the group of each row, for `per_group`.
+        seconds: Time that there is for it; None for as long as it takes.
         model: Digest of the model that made the views, for the record.
 
     Raises:
         EmptyInput: The pool has no rows.
         ValidationFailed: The budget or the seed is not allowed, or a view is missing.
+        PoolTooLarge: It would take more memory or time than there is.
+        BudgetUnfillable: Quotas and distance leave too few rows.
         ModelOutputInvalid: A view, or a score made from it, cannot be ranked.
         Internal: The strategy broke its own contract.
     """
@@ -176,14 +161,77 @@ def pick(
     budget, seed = check_budget(budget), check_seed(seed)
     _check_pool(ids)
     given = check_views(strategy, views, rows=len(ids))
-    wanted = min(budget, len(ids))
-    reserved = {"n": len(ids), "budget": wanted, "rng": np.random.default_rng(seed)}
-    taken = {name: reserved[name] for name in strategy.reserved}
-    preflight(strategy, sizes_of(given, len(ids), wanted), params)
-    rows, scores = strategy.function(**given, **taken, **params)
-    rows = _check_rows(strategy, rows, wanted, len(ids))
-    scores = _check_scores(strategy, scores, wanted)
-    return _select(strategy, rows, scores, ids=ids, params=params, seed=seed, model=model)
+    wrappers = Wrappers.of(params)
+    rng = np.random.default_rng(seed)
+    among = subset(wrappers, len(ids), np.random.default_rng([seed, SIDE]))
+    wanted = _wanted(budget, len(ids), wrappers)
+    sizes = sizes_of(given, len(ids) if among is None else len(among), wanted)
+    preflight(strategy, sizes, own(params), seconds=seconds)
+
+    def ask(rows: Rows | None, k: int) -> Picks:
+        part = given if rows is None else _part(given, rows)
+        n = len(ids) if rows is None else len(rows)
+        reserved = {"n": n, "budget": k, "rng": rng}
+        taken = {name: reserved[name] for name in strategy.reserved}
+        found, scores = strategy.function(**part, **taken, **own(params))
+        found = _check_rows(strategy, found, k, n)
+        return Picks(found if rows is None else rows[found], _check_scores(strategy, scores, k))
+
+    limits = _limits(wrappers, kept(views, wrappers), groups, len(ids))
+    picks = limited(ask, wrappers, limits, among, wanted)
+    return _select(strategy, *picks, ids=ids, params=params, seed=seed, model=model)
+
+
+def check_pool(strategy: Strategy, views: Mapping[str, Any]) -> None:
+    """Check the views of some rows of a pool, before the rest of it is there.
+
+    Raises:
+        ModelOutputInvalid: One of them holds values that cannot be ranked.
+    """
+    check_views(replace(strategy, needs=_of_pool(strategy), labelled=(), optional=()), views)
+
+
+def _of_pool(strategy: Strategy) -> tuple[str, ...]:
+    return tuple(name for name in strategy.needs if name in AXES)
+
+
+def kept(views: Mapping[str, Any], wrappers: Wrappers) -> dict[str, NDArray[Any]]:
+    """What quotas and distance read of the views of some rows, made small.
+
+    Raises:
+        ValidationFailed: A view that they need is missing.
+    """
+    for name in wrappers.needs:
+        if views.get(name) is None:
+            raise refused([("/parameters/params", f"quotas and distance need the view {name!r}")])
+    small = {"labels": views.get("labels"), "labelled_embeddings": None}
+    if "probs" in wrappers.needs:
+        small["classes"] = np.asarray(views["probs"]).argmax(axis=1)
+    if "embeddings" in wrappers.needs:
+        small["embeddings"] = np.asarray(views["embeddings"])
+        small["labelled_embeddings"] = views.get("labelled_embeddings")
+    return {name: view for name, view in small.items() if view is not None}
+
+
+def _limits(
+    wrappers: Wrappers, views: Mapping[str, NDArray[Any]], groups: Groups, rows: int
+) -> Limits:
+    if wrappers.per_group and groups is None:
+        message = "needs items with a group: send data: [{uri, group}, ...]"
+        raise refused([("/parameters/params/per_group", message)])
+    return Limits(wrappers, rows, groups=groups, **views)
+
+
+def _wanted(budget: int, rows: int, wrappers: Wrappers) -> int:
+    """Rows to pick: all where the budget is larger than the pool."""
+    if wrappers.max_pool and wrappers.max_pool < min(budget, rows):
+        message = f"must be at least the budget, {budget}, or 0, got {wrappers.max_pool}"
+        raise refused([("/parameters/params/max_pool", message)])
+    return min(budget, rows)
+
+
+def _part(views: Mapping[str, NDArray[Any]], rows: Rows) -> dict[str, NDArray[Any]]:
+    return {name: view[rows] if name in AXES else view for name, view in views.items()}
 
 
 def _select(
@@ -215,19 +263,6 @@ def _expect(strategy: Strategy, kind: str) -> None:
 def _check_pool(ids: Sequence[str]) -> None:
     if not len(ids):
         raise EmptyInput("the pool is empty; a selection needs at least one item")
-
-
-def _check_whole(name: str, value: Any, *, least: int) -> int:
-    number = whole(value)
-    if number is None or number < least:
-        message = f"must be a whole number >= {least}, got {value!r}"
-        raise _refused([(f"/parameters/{name}", message)])
-    return number
-
-
-def _refused(faults: Sequence[tuple[str, str]]) -> ValidationFailed:
-    detail = "; ".join(f"{pointer} {message}" for pointer, message in faults)
-    return ValidationFailed(detail, errors=[FieldError(*fault) for fault in faults])
 
 
 def _check_scores(strategy: Strategy, given: Any, rows: int) -> Scores:

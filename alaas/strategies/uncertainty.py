@@ -6,11 +6,26 @@ counts as probability 0.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import reduce
+from typing import TypeAlias
+
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 from alaas.core.arrays import Probs, Scores
+from alaas.strategies.distances import blocks
 from alaas.strategies.registry import strategy
+
+_BLOCK = 1 << 16
+"""Probabilities that are worked on at a time: few enough to stay in the cache of a core."""
+
+_FEW = 32
+"""Up to so many classes, a block is turned: NumPy is slow along rows as short as these."""
+
+_Block: TypeAlias = NDArray[np.floating]
+_Measure: TypeAlias = Callable[[_Block, int], NDArray[np.floating]]
+"""A number for each row of a block, whose classes are on the axis given, 0 or 1."""
 
 
 @strategy(
@@ -18,6 +33,8 @@ from alaas.strategies.registry import strategy
     aliases=("LeastConfidence", "LC"),
     cost="O(N C)",
     paper="Lewis & Gale 1994",
+    use="A first try: cheap, and hard to beat with few classes.",
+    floor=0.0,
 )
 def least_confidence(probs: Probs) -> Scores:
     """How much probability the most likely class leaves to the others.
@@ -35,8 +52,7 @@ def least_confidence(probs: Probs) -> Scores:
         >>> least_confidence(np.array([[0.5, 0.25, 0.25], [1.0, 0.0, 0.0]]))
         array([0.5, 0. ])
     """
-    first: Scores = probs.max(axis=1).astype(np.float64)
-    return 1 - first
+    return 1 - _measure(probs, lambda block, axis: block.max(axis=axis))
 
 
 @strategy(
@@ -44,6 +60,8 @@ def least_confidence(probs: Probs) -> Scores:
     aliases=("MarginConfidence", "MC", "Margin"),
     cost="O(N C)",
     paper="Scheffer, Decomain & Wrobel 2001",
+    use="The default where classes are confused in pairs; the strongest of the cheap ones.",
+    floor=-1.0,
 )
 def margin_confidence(probs: Probs) -> Scores:
     """How little the most likely class leads the second.
@@ -61,8 +79,7 @@ def margin_confidence(probs: Probs) -> Scores:
         >>> margin_confidence(np.array([[0.5, 0.25, 0.25], [0.5, 0.5, 0.0]]))
         array([-0.25,  0.  ])
     """
-    first, second = _two_largest(probs)
-    return second - first
+    return _measure(probs, _lead)
 
 
 @strategy(
@@ -70,6 +87,8 @@ def margin_confidence(probs: Probs) -> Scores:
     aliases=("RatioConfidence", "RC", "Ratio"),
     cost="O(N C)",
     paper="Settles 2009",
+    use="As margin, where pairs of small probabilities should count as much as large ones.",
+    floor=0.0,
 )
 def ratio_confidence(probs: Probs) -> Scores:
     """How close the second most likely class comes to the first, as a ratio.
@@ -87,8 +106,7 @@ def ratio_confidence(probs: Probs) -> Scores:
         >>> ratio_confidence(np.array([[0.5, 0.25, 0.25], [0.5, 0.5, 0.0]]))
         array([0.5, 1. ])
     """
-    first, second = _two_largest(probs)
-    return second / first
+    return _measure(probs, _closeness)
 
 
 @strategy(
@@ -96,6 +114,8 @@ def ratio_confidence(probs: Probs) -> Scores:
     aliases=("EntropySampling", "ES"),
     cost="O(N C)",
     paper="Shannon 1948; Settles 2009",
+    use="Where being unsure among many classes matters more than between two.",
+    floor=0.0,
 )
 def entropy(probs: Probs) -> Scores:
     """How evenly the probability is spread over all classes.
@@ -112,18 +132,89 @@ def entropy(probs: Probs) -> Scores:
         >>> entropy(np.array([[0.5, 0.5, 0.0], [1.0, 0.0, 0.0]])).round(4)
         array([0.6931, 0.    ])
     """
-    # The smallest normal number stands in for 0: its logarithm is finite, and times 0 is 0.
-    terms = np.maximum(probs, np.finfo(np.float64).tiny, dtype=np.float64, order="C")
-    np.log(terms, out=terms)
-    terms *= probs
-    negated: Scores = terms.sum(axis=1)
-    return 0 - negated  # a plain minus would make -0.0 of a one-hot row
+    # A plain minus would make -0.0 of a one-hot row.
+    return 0 - _measure(probs, _information, np.float64)
 
 
-def _two_largest(probs: Probs) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+@strategy(
+    family="uncertainty",
+    aliases=("GiniImpurity", "GiniIndex", "GiniSimpson"),
+    cost="O(N C)",
+    paper="Gini 1912; Breiman et al. 1984",
+    use="As entropy, without its weight on very small probabilities, and cheaper.",
+    floor=0.0,
+)
+def gini(probs: Probs) -> Scores:
+    """How likely two labels drawn from the prediction differ.
+
+    ``u(x) = 1 - sum_c p_c(x)^2``.
+
+    Args:
+        probs: (N, C) class probabilities.
+
+    Returns:
+        (N,) a probability, from 0 for a one-hot row to 1 - 1/C for a uniform one.
+
+    Example:
+        >>> gini(np.array([[0.5, 0.25, 0.25], [1.0, 0.0, 0.0]]))
+        array([0.625, 0.   ])
+    """
+    return 1 - _measure(probs, lambda block, axis: _total(block * block, axis), np.float64)
+
+
+def _measure(
+    probs: Probs, measure: _Measure, dtype: DTypeLike | None = None
+) -> NDArray[np.float64]:
+    """What `measure` gives for each row, block by block.
+
+    Args:
+        probs: (N, C) class probabilities.
+        measure: Sees blocks in C order: (B, C), or (C, B) where classes are few.
+        dtype: Type of the blocks; None for that of `probs`, where it is not half precision.
+    """
     classes = probs.shape[1]
-    if classes == 1:
-        first = probs[:, 0].astype(np.float64)
-        return first, np.zeros_like(first)
-    ordered = np.partition(probs, classes - 2, axis=1)
-    return ordered[:, -1].astype(np.float64), ordered[:, -2].astype(np.float64)
+    if dtype is None:
+        dtype = np.result_type(probs, np.float32)
+    axis = int(classes > _FEW)
+    measured = np.empty(len(probs))
+    for part in blocks(len(probs), classes, numbers=_BLOCK):
+        block = probs[part] if axis else probs[part].T
+        measured[part] = measure(np.ascontiguousarray(block, dtype), axis)
+    return measured
+
+
+def _lead(block: _Block, axis: int) -> NDArray[np.float64]:
+    first, second = _two_largest(block, axis)
+    return np.subtract(second, first, dtype=np.float64)
+
+
+def _closeness(block: _Block, axis: int) -> NDArray[np.float64]:
+    first, second = _two_largest(block, axis)
+    return np.divide(second, first, dtype=np.float64)
+
+
+def _two_largest(block: _Block, axis: int) -> tuple[_Block, _Block]:
+    if axis == 1:
+        rows, top = np.arange(len(block)), block.argmax(axis=1)
+        first, others = block[rows, top], block.copy()
+        others[rows, top] = 0
+        return first, others.max(axis=1)
+    first, second = block[0], np.zeros_like(block[0])
+    for column in block[1:]:
+        second = np.maximum(second, np.minimum(first, column))
+        first = np.maximum(first, column)
+    return first, second
+
+
+def _information(block: _Block, axis: int) -> NDArray[np.floating]:
+    # The smallest normal number stands in for 0: its logarithm is finite, and times 0 is 0.
+    terms = np.maximum(block, np.finfo(np.float64).tiny)
+    np.log(terms, out=terms)
+    terms *= block
+    return _total(terms, axis)
+
+
+def _total(block: _Block, axis: int) -> NDArray[np.floating]:
+    """Sum over classes, in an order that does not depend on how many rows a block has."""
+    total: NDArray[np.floating] = block.sum(axis=1) if axis else reduce(np.add, block)
+    return total

@@ -2,26 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Literal
 
 import numpy as np
 import pytest
 
-from alaas.core.arrays import Embeddings, Probs, Scores
-from alaas.strategies import Param, Picks, Range, Registry
+from alaas.core.arrays import Embeddings, Head, Labels, Probs, Scores
+from alaas.strategies import Param, Picks, Range, Registry, Sizes, Work
 
 
 def declare(function: Callable[..., Any], **changes: Any) -> Registry:
     registry = Registry()
-    given = {"family": "toys", "cost": "O(N)", "paper": "Toy 2001", **changes}
+    given = {"family": "toys", "cost": "O(N)", "paper": "Toy 2001", "use": "Never.", **changes}
     registry.strategy(**given)(function)
     return registry
 
 
+def nothing(sizes: Sizes, params: Mapping[str, Any]) -> Work:
+    return Work(flops=0, memory=0)
+
+
 def toy_scorer(
     probs: Probs,
-    labelled_embeddings: Embeddings | None = None,
     *,
     power: Annotated[float, Range(0, None), "The exponent."] = 1.0,
     rounds: Annotated[int, Range(1, 9)] = 2,
@@ -36,7 +39,14 @@ def toy_scorer(
     return probs[:, 0]
 
 
-def toy_picker(n: int, budget: int, rng: np.random.Generator, embeddings: Embeddings) -> Picks:
+def toy_picker(
+    n: int,
+    budget: int,
+    rng: np.random.Generator,
+    embeddings: Embeddings,
+    labelled_embeddings: Embeddings,
+    labels: Labels | None = None,
+) -> Picks:
     """Picks."""
     return Picks(np.arange(budget), np.zeros(budget))
 
@@ -46,7 +56,7 @@ def test_a_scorer_is_read_from_its_signature() -> None:
     assert (strategy.name, strategy.aliases) == ("toy_scorer", ("Toy", "T"))
     assert (strategy.kind, strategy.family) == ("scorer", "toys")
     assert (strategy.cost, strategy.paper, strategy.summary) == ("O(N)", "Toy 2001", "First line.")
-    assert (strategy.needs, strategy.optional) == (("probs",), ("labelled_embeddings",))
+    assert (strategy.needs, strategy.labelled, strategy.optional) == (("probs",), (), ())
     assert strategy.reserved == ()
     assert strategy.params == (
         Param("power", float, 1.0, minimum=0, help="The exponent."),
@@ -58,13 +68,15 @@ def test_a_scorer_is_read_from_its_signature() -> None:
 
 
 def test_a_budget_makes_a_picker() -> None:
-    strategy = declare(toy_picker).get("toy_picker")
+    strategy = declare(toy_picker, work=nothing).get("toy_picker")
     assert (strategy.kind, strategy.needs) == ("picker", ("embeddings",))
+    assert (strategy.labelled, strategy.optional) == (("labelled_embeddings",), ("labels",))
     assert strategy.reserved == ("n", "budget", "rng")
+    assert strategy.work is nothing
 
 
 def test_the_function_is_returned_unchanged() -> None:
-    decorate = Registry().strategy(family="toys", cost="O(N)", paper="Toy 2001")
+    decorate = Registry().strategy(family="toys", cost="O(N)", paper="Toy 2001", use="Never.")
     assert decorate(toy_scorer) is toy_scorer
 
 
@@ -98,7 +110,17 @@ def view_with_default(probs: Probs | None = None) -> Scores:
     return np.zeros(1)
 
 
-def labelled_without_default(probs: Probs, labelled_embeddings: Embeddings) -> Scores:
+def labelled_with_default(probs: Probs, budget: int, labels: Labels | int = 0) -> Scores:
+    """Doc."""
+    return probs[:, 0]
+
+
+def labelled_scorer(probs: Probs, labels: Labels) -> Scores:
+    """Doc."""
+    return probs[:, 0]
+
+
+def scorer_with_head(probs: Probs, head: Head) -> Scores:
     """Doc."""
     return probs[:, 0]
 
@@ -172,10 +194,12 @@ def odd_note(probs: Probs, *, power: Annotated[float, 3] = 1.0) -> Scores:
         (bagged, r"it takes \*\*more"),
         (view_as_keyword, "it takes probs"),
         (view_with_default, "probs is always given, so it must have no default"),
-        (labelled_without_default, "labelled_embeddings may be missing, so its default must be"),
+        (labelled_with_default, "labels may be missing, so its default must be None"),
+        (labelled_scorer, "it takes labels but no budget"),
+        (scorer_with_head, "it takes head but no budget"),
         (budget_with_default, "budget is always given, so it must have no default"),
         (no_view, "it takes no view, so it has no rows to score"),
-        (no_pool, "it takes neither a view nor n"),
+        (no_pool, "it takes neither a view of the pool nor n"),
         (random_scorer, "it takes rng but no budget"),
         (no_default, "the hyper-parameter power has no default"),
         (wrong_default, "must be a finite number >= 0 and <= 1, got 2.0"),
@@ -195,10 +219,15 @@ def test_what_cannot_be_a_strategy_fails_when_declared(
         declare(function)
 
 
-@pytest.mark.parametrize("missing", ["family", "cost", "paper"])
+@pytest.mark.parametrize("missing", ["family", "cost", "paper", "use"])
 def test_family_cost_and_paper_must_be_there(missing: str) -> None:
     with pytest.raises(TypeError, match=f"strategy toy_scorer: it has no {missing}"):
         declare(toy_scorer, **{missing: " "})
+
+
+def test_a_picker_says_what_it_takes() -> None:
+    with pytest.raises(TypeError, match="a picker needs `work`"):
+        declare(toy_picker)
 
 
 def test_the_docstring_must_be_there() -> None:
@@ -214,7 +243,12 @@ def test_a_name_belongs_to_one_strategy(alias: str) -> None:
     registry = declare(toy_scorer, aliases=("Toy",))
     before = registry.names()
     with pytest.raises(TypeError, match=f"toy_scorer has the name '{alias}' already"):
-        registry.strategy(family="toys", aliases=(alias,), cost="O(N)", paper="Toy 2001")(
-            toy_picker
-        )
+        registry.strategy(
+            family="toys",
+            aliases=(alias,),
+            cost="O(N)",
+            paper="Toy 2001",
+            use="Never.",
+            work=nothing,
+        )(toy_picker)
     assert registry.names() == before

@@ -6,7 +6,7 @@ import tracemalloc
 
 import numpy as np
 import pytest
-from oracles import k_center
+from oracles.geometry import k_center
 
 from alaas.core.errors import ModelOutputInvalid
 from alaas.strategies import geometry, run

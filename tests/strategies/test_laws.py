@@ -4,17 +4,35 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from pools import CASES, SCORERS, Arrays, Case, ids_of, one_hot, pool
+from pools import CASES, PICKERS, SCORERS, Arrays, Case, ids_of, one_hot, pool, traced, wide
 
 from alaas.core.errors import EmptyInput, ModelOutputInvalid, ValidationFailed
 from alaas.core.types import Selection
-from alaas.strategies import check_params, choose, run, score
+from alaas.strategies import Sizes, check_params, choose, run, score
+from alaas.strategies.declaration import AXES, LABELLED
 from alaas.strategies.views import DISTRIBUTIONS
 
 N = 23
 
+CHECKS = 60
+"""Bytes a row that the checks of views and rows take, beside the strategy."""
+
+OVERHEAD = 2 << 20
+"""Bytes that any selection takes, however small its pool."""
+
 every_case = pytest.mark.parametrize("case", CASES, ids=str)
+every_sure_picker = pytest.mark.parametrize(
+    "case", [case for case in PICKERS if "rng" not in case.strategy.reserved], ids=str
+)
+every_picker = pytest.mark.parametrize("case", PICKERS, ids=str)
 every_scorer = pytest.mark.parametrize("case", SCORERS, ids=str)
+
+
+def in_precision(arrays: Arrays, dtype: type[np.floating]) -> Arrays:
+    """The views in another type; class numbers have none."""
+    return {
+        name: array if name == "labels" else array.astype(dtype) for name, array in arrays.items()
+    }
 
 
 def assert_lawful(selection: Selection, n: int, budget: int) -> None:
@@ -69,7 +87,8 @@ def test_read_only_inputs_are_enough(case: Case) -> None:
 @every_case
 def test_views_that_it_does_not_take_change_nothing(case: Case) -> None:
     arrays = pool(N)
-    unread = set(arrays) - {*case.strategy.needs, *case.strategy.optional}
+    known = case.strategy
+    unread = set(arrays) - {*known.needs, *known.labelled, *known.optional}
     junk = dict.fromkeys(unread, np.full(3, np.nan))
     views = {**junk, **case.views(arrays)}
     selection = run(case.strategy.name, views, ids=ids_of(N), budget=9)
@@ -85,7 +104,10 @@ def test_one_hot_rows(case: Case, budget: int) -> None:
 @every_case
 @pytest.mark.parametrize("budget", [1, 7, N])
 def test_duplicate_rows(case: Case, budget: int) -> None:
-    arrays = {name: np.repeat(array[:1], N, axis=0) for name, array in pool(N).items()}
+    arrays = {
+        name: np.repeat(rows[:1], N, axis=0) if name in AXES else rows
+        for name, rows in pool(N).items()
+    }
     assert_lawful(case.run(arrays, N, budget=budget), N, budget)
 
 
@@ -102,7 +124,7 @@ def test_one_class(case: Case) -> None:
 @every_case
 @pytest.mark.parametrize("dtype", [np.float16, np.float32])
 def test_lower_precision(case: Case, dtype: type[np.floating]) -> None:
-    arrays = {name: array.astype(dtype) for name, array in pool(N).items()}
+    arrays = in_precision(pool(N), dtype)
     assert_lawful(case.run(arrays, N, budget=9), N, 9)
 
 
@@ -134,6 +156,7 @@ WRONG = [
     (case, name, value)
     for case in CASES
     for name in case.views(pool(1))
+    if name != "labels"
     for value in (np.nan, np.inf, -np.inf, *((-0.5, 2.0) if name in DISTRIBUTIONS else ()))
 ]
 
@@ -148,10 +171,11 @@ def test_what_cannot_be_ranked_is_refused(case: Case, name: str, value: float) -
 
 @every_case
 def test_a_view_that_is_needed_and_missing_is_named(case: Case) -> None:
-    for name in case.strategy.needs:
+    for name in (*case.strategy.needs, *case.strategy.labelled):
         arrays = pool(N)
         views = {other: rows for other, rows in case.views(arrays).items() if other != name}
-        with pytest.raises(ValidationFailed, match=f"needs the view '{name}'"):
+        needs = "labelled items" if name in LABELLED else f"the view '{name}'"
+        with pytest.raises(ValidationFailed, match=f"needs {needs}"):
             run(case.strategy.name, views, ids=ids_of(N), budget=2)
 
 
@@ -184,7 +208,7 @@ def test_a_permuted_pool_gives_the_permuted_answer(case: Case) -> None:
     arrays = pool(N)
     order = np.random.default_rng(5).permutation(N)
     params = check_params(case.strategy, None)
-    permuted = {name: rows[order] if len(rows) == N else rows for name, rows in arrays.items()}
+    permuted = {name: rows[order] if name in AXES else rows for name, rows in arrays.items()}
     scores = score(case.strategy, case.views(arrays), params)
     assert len(np.unique(scores)) == N
     np.testing.assert_array_equal(score(case.strategy, case.views(permuted), params), scores[order])
@@ -201,7 +225,7 @@ def test_a_permuted_pool_gives_the_permuted_answer(case: Case) -> None:
 def test_micro_batches_give_what_the_whole_gives(
     case: Case, size: int, dtype: type[np.floating]
 ) -> None:
-    arrays = {name: array.astype(dtype) for name, array in pool(N).items()}
+    arrays = in_precision(pool(N), dtype)
     params = check_params(case.strategy, None)
 
     def rows(part: slice) -> Arrays:
@@ -226,8 +250,8 @@ def test_a_micro_batch_may_be_empty(case: Case) -> None:
 @every_scorer
 @pytest.mark.parametrize("dtype", [np.float16, np.float32])
 def test_arithmetic_is_done_in_float64(case: Case, dtype: type[np.floating]) -> None:
-    low = {name: array.astype(dtype) for name, array in pool(N).items()}
-    high = {name: array.astype(np.float64) for name, array in low.items()}
+    low = in_precision(pool(N), dtype)
+    high = in_precision(low, np.float64)
     params = check_params(case.strategy, None)
     np.testing.assert_allclose(
         score(case.strategy, case.views(low), params),
@@ -235,3 +259,28 @@ def test_arithmetic_is_done_in_float64(case: Case, dtype: type[np.floating]) -> 
         rtol=1e-12,
         atol=1e-15,
     )
+
+
+@every_sure_picker
+def test_a_picker_without_chance_does_not_care_for_the_order_of_the_pool(case: Case) -> None:
+    arrays = pool(N)
+    order = np.random.default_rng(5).permutation(N)
+    permuted = {name: rows[order] if name in AXES else rows for name, rows in arrays.items()}
+    ids = np.array(ids_of(N))[order].tolist()
+    expected = case.run(arrays, N, budget=9)
+    selection = run(case.strategy.name, case.views(permuted), ids=ids, budget=9)
+    assert selection.ids == expected.ids
+    np.testing.assert_allclose(selection.scores, expected.scores, rtol=1e-5)
+
+
+@every_picker
+@pytest.mark.parametrize("n", [300, 2400])
+def test_a_picker_takes_no_more_memory_than_its_estimate(case: Case, n: int) -> None:
+    arrays = wide(n)
+    case.run(arrays, n, budget=8)  # what is imported and measured once is not counted
+    with traced() as memory:
+        selection = case.run(arrays, n, budget=8)
+    assert len(selection.ids) == 8
+    sizes = Sizes(N=n, K=8, M=40, C=10, D=64, T=8)
+    estimate = case.strategy.work(sizes, check_params(case.strategy, None)).memory
+    assert memory.peak <= 1.1 * estimate + CHECKS * n + OVERHEAD

@@ -44,7 +44,7 @@ def test_a_wrong_name_is_answered_with_the_nearest_and_with_all() -> None:
 
 @pytest.mark.parametrize("name", ["zzzzzz", "", "--", None])
 def test_a_name_that_resembles_none_is_answered_with_all(name: Any) -> None:
-    with pytest.raises(UnknownStrategy, match="; valid names are entropy") as caught:
+    with pytest.raises(UnknownStrategy, match="; valid names are ") as caught:
         get(name)
     assert all(valid in caught.value.detail for valid in names())
 
@@ -55,12 +55,21 @@ def test_a_strategy_can_be_written_as_json() -> None:
         "aliases": ["LastClass"],
         "family": "toys",
         "needs": ["probs"],
+        "labelled": [],
+        "optional": [],
         "cost": "O(N)",
         "paper": "Toy 2001",
-        "params": {"power": 1.0, "rounds": 1, "sign": "up", "loud": False},
+        "params": {
+            "power": {"type": "number", "default": 1.0, "minimum": 0.5, "maximum": 4},
+            "rounds": {"type": "integer", "default": 1, "minimum": 1},
+            "sign": {"type": "string", "default": "up", "choices": ["up", "down"]},
+            "loud": {"type": "boolean", "default": False},
+        },
         "summary": "The last class's probability, to a power.",
+        "use": "Never.",
     }
-    assert json.loads(json.dumps([to_json(s) for s in strategies()]))[0]["name"] == "entropy"
+    listed = json.loads(json.dumps([to_json(s) for s in strategies()]))
+    assert [one["name"] for one in listed] == [s.name for s in strategies()]
 
 
 def test_params_are_filled_in_and_cast() -> None:
@@ -89,7 +98,7 @@ def test_params_are_filled_in_and_cast() -> None:
         ("sign", ["up"], r"must be one of 'up', 'down', got \['up'\]"),
         ("loud", 1, "must be true or false, got 1"),
         ("powr", 1, "is unknown; did you mean 'power'"),
-        ("zz", 1, "is unknown: last_class has power, rounds, sign, loud"),
+        ("zz", 1, "is unknown: last_class has power, rounds, sign, loud, max_pool"),
     ],
 )
 def test_a_wrong_param_is_named(name: str, value: object, message: str) -> None:
@@ -114,6 +123,6 @@ def test_params_are_an_object() -> None:
     assert [error.pointer for error in caught.value.errors] == ["/parameters/params"]
 
 
-def test_a_strategy_without_params_says_so() -> None:
-    with pytest.raises(ValidationFailed, match="is unknown: lottery has no parameters"):
-        check_params(toys.get("lottery"), {"power": 1})
+def test_a_strategy_without_params_has_those_of_all() -> None:
+    with pytest.raises(ValidationFailed, match="is unknown: lottery has max_pool, sampling"):
+        check_params(toys.get("lottery"), {"zzz": 1})

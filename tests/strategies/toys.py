@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 
 from alaas.core.arrays import Embeddings, Probs, Scores
-from alaas.strategies import Picks, Range, Registry
+from alaas.strategies import Picks, Range, Registry, Work
 
 toys = Registry()
-toy = {"family": "toys", "cost": "O(N)", "paper": "Toy 2001"}
+toy: dict[str, Any] = {
+    "family": "toys",
+    "cost": "O(N)",
+    "paper": "Toy 2001",
+    "use": "Never.",
+    "floor": 0.0,
+    "work": lambda sizes, params: Work(flops=sizes.N, memory=8 * sizes.N),
+}
 
 
 @toys.strategy(aliases=("LastClass",), **toy)

@@ -48,6 +48,9 @@ STRATEGIES: list[dict[str, Any]] = [
         "paper": "Lewis and Gale 1994",
         "params": {"batch": 4, "tau": 0.5},
         "summary": "One less the largest probability.",
+        "labelled": [],
+        "optional": [],
+        "use": "First.",
     }
 ]
 

@@ -186,7 +186,10 @@ def test_a_glob_without_quotes(here: Path, capsys: pytest.CaptureFixture[str]) -
         (("pool", "-b", "0"), "--budget: must be a whole number from 1"),
         (("pool", "-b", "ten"), "budget must be a whole number, or a share"),
         (("pool", "-b", "1", "--strategy", "nope"), "no strategy has the name 'nope'"),
-        (("pool", "-b", "1", "--param", "x=1"), "--param x is unknown: least_confidence has no"),
+        (
+            ("pool", "-b", "1", "--param", "x=1"),
+            "--param x is unknown: least_confidence has max_pool",
+        ),
         (
             ("pool", "-b", "1", "--weights", "none", "--model", "resnet19"),
             "did you mean 'resnet18'",

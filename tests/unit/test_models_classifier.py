@@ -279,5 +279,5 @@ def test_embeddings_need_a_head() -> None:
     classifier = Classifier(Colours(), spec(8))
     assert (classifier.head, classifier.classes, classifier.dim) == (None, 3, 0)
     assert classifier.views(pictures(2, 8), ("probs",))["probs"].shape == (2, 3)
-    with pytest.raises(ModelUnavailable, match="this model has no embeddings"):
+    with pytest.raises(ModelUnavailable, match="this model has no view embeddings"):
         classifier.views(pictures(2, 8), ("embeddings",))

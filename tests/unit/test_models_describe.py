@@ -57,6 +57,7 @@ def test_a_card_reads_back_what_it_wrote() -> None:
         preprocessing=Preprocessing(
             size=(2, 3), mean=(0.1, 0.2, 0.3), std=(1, 2, 3), resize=(4, 5)
         ),
+        views=("probs", "embeddings"),
     )
     assert ModelCard.from_json(card.to_json()) == card
     assert ModelCard.from_json(json.loads(json.dumps(card.to_json()))) == card

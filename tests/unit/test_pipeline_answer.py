@@ -16,7 +16,7 @@ from test_pipeline_engine import BUSY, Toy, ask, in_time, lost, pool, refusal
 import alaas
 from alaas.core.errors import AllItemsFailed, ItemFailed
 from alaas.core.wire import STAGES, Failure, Item, Progress, Stage
-from alaas.pipeline.query import UPSTREAM
+from alaas.pipeline.ledger import UPSTREAM
 
 
 class TestFailures:

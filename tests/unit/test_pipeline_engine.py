@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 
 from alaas.config import ModelSettings, Preprocessing, StrategySettings, parse_parameters
 from alaas.core.errors import AlaasError
-from alaas.core.types import Items, Plan, Scored, Selection, Views
+from alaas.core.types import Items, Notes, Plan, Scored, Selection, Views
 from alaas.core.wire import Failure, Item, QueryResponse
+from alaas.models.card import ModelCard
 from alaas.pipeline import query
 from alaas.pipeline.engine import MICRO_BATCH_BYTES, Engine, micro_batch
 from alaas.pipeline.stages import Scorer
@@ -29,6 +30,12 @@ def probs_of(ids: Iterable[str]) -> NDArray[np.float64]:
     """Made-up predictions, of two classes, that depend on nothing but the id."""
     first = np.array([crc32(name.encode()) % 1000 / 999 for name in ids])
     return np.stack([first, 1 - first], axis=1)
+
+
+def embeddings_of(ids: Iterable[str]) -> NDArray[np.float64]:
+    """Made-up features, of three dimensions, that depend on nothing but the id."""
+    values = [crc32(f"{name}/{axis}".encode()) % 1000 for name in ids for axis in range(3)]
+    return np.array(values, np.float64).reshape(-1, 3)
 
 
 class Toy:
@@ -55,6 +62,10 @@ class Toy:
         self.slots = asyncio.Semaphore(window)
         self.lost = {failure.id: failure for failure in lost}
         self.during, self.choosing = during, choosing
+        self.card = ModelCard(
+            "toy", "python", "none", "m1", 2, ("first", "second"), 3,
+            Preprocessing(size=8, mean=(0, 0, 0), std=(1, 1, 1)), ("probs", "embeddings"),
+        )  # fmt: skip
         self.scorer = Scorer()
         self.cut: list[Items] = []
         self.asked: list[str] = []
@@ -75,15 +86,16 @@ class Toy:
         self.asked.append("process")
         failures = tuple(self.lost[item.id] for item in items.items if item.id in self.lost)
         ids = tuple(item.id for item in items.items if item.id not in self.lost)
-        arrays = {"probs": probs_of(ids)} if plan.needs else {}
+        made = {"probs": probs_of, "embeddings": embeddings_of}
+        arrays = {name: made[name](ids) for name in plan.needs}
         scored = self.scorer.add(plan, Views(items.seq, ids, arrays, "m1", failures))
         return Scored(scored.seq, scored.count, failures, BUSY)
 
-    async def select(self, plan: Plan) -> Selection:
+    async def select(self, plan: Plan, notes: Notes) -> Selection:
         if self.choosing is not None:
             await self.choosing()
         self.asked.append("select")
-        return self.scorer.select(plan)
+        return self.scorer.select(plan, notes)
 
     async def discard(self, plan: Plan) -> None:
         self.asked.append("discard")
@@ -128,7 +140,7 @@ async def ask(
     finally:
         assert engine.running == 0
         assert await engine.all_free()
-        assert engine.scorer._pools == {}
+        assert engine.scorer._queries == {}
 
 
 def refusal(engine: Toy, parts: Sequence[query.Part], **rest: Any) -> AlaasError:

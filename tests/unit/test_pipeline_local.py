@@ -139,7 +139,7 @@ def test_answers_many_queries_at_once_and_after_one_another() -> None:
             first = await ask(engine, blobs(20))
             others = await asyncio.gather(*(ask(engine, blobs(20)) for _ in range(3)))
             assert all(other.picks == first.picks for other in others)
-            assert engine._scorer._pools == {}
+            assert engine._scorer._queries == {}
             assert engine.slots._value == window
 
     in_time(scenario())
@@ -156,7 +156,7 @@ def test_a_query_that_is_given_up_leaves_the_engine_whole() -> None:
             running.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await running
-            assert engine._scorer._pools == {}
+            assert engine._scorer._queries == {}
             assert engine.slots._value == window
             assert len((await ask(engine, blobs(8))).picks) == 5
 
@@ -171,7 +171,7 @@ def test_a_query_that_fails_half_way_leaves_no_pool_behind() -> None:
             async def torn() -> AsyncIterator[query.Part]:
                 yield blobs(8)
                 await scored.wait()
-                assert engine._scorer._pools
+                assert engine._scorer._queries
                 raise ConnectionResetError
 
             with pytest.raises(ConnectionResetError):
@@ -182,7 +182,7 @@ def test_a_query_that_fails_half_way_leaves_no_pool_behind() -> None:
                     defaults=settings().active_learning.strategy,
                     on_progress=lambda _: scored.set(),
                 )
-            assert engine._scorer._pools == {}
+            assert engine._scorer._queries == {}
 
     in_time(scenario())
 

@@ -219,7 +219,7 @@ def test_a_scorer_that_lost_a_part_of_the_pool_does_not_choose_from_the_rest() -
     engine = Toy(batch_size=4)
 
     async def restart() -> None:
-        parts = engine.scorer._pools["q"]
+        parts = engine.scorer._queries["q"]
         del parts[min(parts)]
 
     engine.choosing = restart
@@ -242,7 +242,7 @@ class TestPlan:
             return probs[:, 0] ** (1 / degree)
 
         for function in (power, root):
-            table.strategy(family="toy", aliases=(), cost="O(N)", paper="none")(function)
+            table.strategy(family="toy", aliases=(), cost="O(N)", paper="none", use="Never.")(function)
         monkeypatch.setattr(registry, "get", table.get)
 
     def settle(self, given: dict[str, Any], **configured: Any) -> Plan:

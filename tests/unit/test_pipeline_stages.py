@@ -19,7 +19,7 @@ from torch import nn
 
 from alaas.config import LimitsSettings
 from alaas.core.errors import AllItemsFailed, ModelOutputInvalid
-from alaas.core.types import Batch, Plan, Raw, Raws, Scored, Views
+from alaas.core.types import Batch, Notes, Plan, Raw, Raws, Scored, Views
 from alaas.core.wire import Failure
 from alaas.data import decode
 from alaas.models.classifier import Classifier
@@ -130,7 +130,7 @@ class TestScorer:
             assert scorer.add(asked, part) == Scored(part.seq, len(part.ids))
         ids = [name for part in parts for name in part.ids]
         expected = registry.run(strategy, {"probs": probs_of(ids)}, ids=ids, budget=3, model="m")
-        chosen = scorer.select(asked)
+        chosen = scorer.select(asked, Notes())
         assert chosen.ids == expected.ids
         assert chosen.scores.tolist() == expected.scores.tolist()
         assert (chosen.pool_size, chosen.model) == (len(ids), "m")
@@ -142,14 +142,14 @@ class TestScorer:
         scorer = Scorer()
         scorer.add(plan(), views(0, ["a", "b"]))
         scorer.add(plan(), views(0, ["c"]))
-        assert scorer.select(plan()).ids == ("c",)
+        assert scorer.select(plan(), Notes()).ids == ("c",)
 
     def test_queries_do_not_see_each_other(self) -> None:
         scorer = Scorer()
         for query in ("p", "q"):
             scorer.add(plan(query=query), views(0, [f"{query}0"]))
         scorer.discard("p")
-        assert scorer.select(plan(query="q")).ids == ("q0",)
+        assert scorer.select(plan(query="q"), Notes()).ids == ("q0",)
 
     def test_keeps_one_float_a_row_of_a_scorer(self) -> None:
         scorer = Scorer()
@@ -159,7 +159,7 @@ class TestScorer:
         del wide
         gc.collect()
         assert left() is None
-        (kept,) = scorer._pools["q"].values()
+        (kept,) = scorer._queries["q"].pool.values()
         assert {name: array.shape for name, array in kept.arrays.items()} == {"scores": (8,)}
         assert kept.failures == ()
 
@@ -171,7 +171,7 @@ class TestScorer:
             part = slice(3 * seq, 3 * seq + 3)
             scorer.add(asked, Views(seq, tuple(names[part]), {"embeddings": rows[part]}, "m"))
         expected = registry.run("k_center_greedy", {"embeddings": rows}, ids=names, budget=3)
-        assert scorer.select(asked).ids == expected.ids
+        assert scorer.select(asked, Notes()).ids == expected.ids
 
     @pytest.mark.parametrize("end", ["select", "discard"])
     def test_nothing_is_left_of_a_query_that_ended(self, end: str) -> None:
@@ -179,42 +179,42 @@ class TestScorer:
         for query in map(str, range(3 * stages.ENDED)):
             scorer.add(plan(query=query), views(0, ["a"]))
             if end == "select":
-                scorer.select(plan(query=query))
+                scorer.select(plan(query=query), Notes())
             else:
                 scorer.discard(query)
             late = scorer.add(plan(query=query), views(1, ["b"]))  # was under way
             assert late == Scored(1, 1)
-        assert scorer._pools == {}
+        assert scorer._queries == {}
         assert len(scorer._ended) <= stages.ENDED
 
     def test_a_pool_without_rows(self) -> None:
         scorer = Scorer()
         with pytest.raises(AllItemsFailed):
-            scorer.select(plan())
+            scorer.select(plan(), Notes())
         scorer.add(plan(query="r"), views(0, []))
         with pytest.raises(AllItemsFailed):
-            scorer.select(plan(query="r"))
+            scorer.select(plan(query="r"), Notes())
 
     def test_two_models_do_not_mix(self) -> None:
         scorer = Scorer()
         scorer.add(plan(), views(0, ["a"], model="m2"))
         scorer.add(plan(), views(1, ["b"], model="m1"))
         with pytest.raises(ModelOutputInvalid, match="ran different models: m1, m2"):
-            scorer.select(plan())
-        assert scorer._pools == {}
+            scorer.select(plan(), Notes())
+        assert scorer._queries == {}
 
     def test_a_part_without_rows_has_no_say_in_the_model(self) -> None:
         scorer = Scorer()
         scorer.add(plan(), views(0, ["a"], model="m1"))
         scorer.add(plan(), views(1, [], model=""))
-        assert scorer.select(plan()).model == "m1"
+        assert scorer.select(plan(), Notes()).model == "m1"
 
     def test_what_cannot_be_ranked_is_refused_at_once(self) -> None:
         scorer = Scorer()
         bad = Views(0, ("a",), {"probs": np.array([[np.nan, 1.0]])}, "m")
         with pytest.raises(ModelOutputInvalid):
             scorer.add(plan(), bad)
-        assert scorer._pools == {}
+        assert scorer._queries == {}
 
     def test_takes_micro_batches_from_many_threads(self) -> None:
         scorer, queries, parts = Scorer(), [f"q{row}" for row in range(4)], 60
@@ -225,10 +225,12 @@ class TestScorer:
 
         with ThreadPoolExecutor(8) as pool:
             list(pool.map(add, [(query, seq) for seq in range(parts) for query in queries]))
-            chosen = list(pool.map(lambda query: scorer.select(plan(query=query)), queries))
+            chosen = list(
+                pool.map(lambda query: scorer.select(plan(query=query), Notes()), queries)
+            )
         for query, selection in zip(queries, chosen, strict=True):
             ids = [f"{query}-{seq}-{row}" for seq in range(parts) for row in range(3)]
             expected = registry.run("least_confidence", {"probs": probs_of(ids)}, ids=ids, budget=3)
             assert selection.ids == expected.ids
             assert selection.pool_size == len(ids)
-        assert scorer._pools == {}
+        assert scorer._queries == {}

@@ -211,7 +211,7 @@ class TestGivenUp:
         engine = in_time(scenario())
         assert engine.asked.count("discard") == 1
         assert engine.running == 0
-        assert engine.scorer._pools == {}
+        assert engine.scorer._queries == {}
 
     @pytest.mark.parametrize("after", [0, 1, 2, 3, 5, 8, 30])
     def test_by_its_caller(self, stall: str, after: int) -> None:
@@ -232,7 +232,7 @@ class TestGivenUp:
 
         engine = in_time(scenario())
         assert engine.running == 0
-        assert engine.scorer._pools == {}
+        assert engine.scorer._queries == {}
 
 
 def test_one_query_that_fails_leaves_another_alone() -> None:

@@ -16,7 +16,7 @@ from alaas.server.service import Service
 
 def service(engine: Toy) -> Service:
     spec = Preprocessing(size=8, mean=(0, 0, 0), std=(1, 1, 1))
-    card = ModelCard("toy", "python", "none", "m1", 2, (), 0, spec)
+    card = ModelCard("toy", "python", "none", "m1", 2, (), 0, spec, ("probs",))
     return Service(engine, Settings(), card, Metrics(card))
 
 

@@ -7,19 +7,31 @@ from typing import ClassVar as _ClassVar, Iterable as _Iterable, Mapping as _Map
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class Item(_message.Message):
-    __slots__ = ("id", "uri", "text", "blob")
+    __slots__ = ("id", "uri", "text", "blob", "group")
     ID_FIELD_NUMBER: _ClassVar[int]
     URI_FIELD_NUMBER: _ClassVar[int]
     TEXT_FIELD_NUMBER: _ClassVar[int]
     BLOB_FIELD_NUMBER: _ClassVar[int]
+    GROUP_FIELD_NUMBER: _ClassVar[int]
     id: str
     uri: str
     text: str
     blob: bytes
-    def __init__(self, id: _Optional[str] = ..., uri: _Optional[str] = ..., text: _Optional[str] = ..., blob: _Optional[bytes] = ...) -> None: ...
+    group: str
+    def __init__(self, id: _Optional[str] = ..., uri: _Optional[str] = ..., text: _Optional[str] = ..., blob: _Optional[bytes] = ..., group: _Optional[str] = ...) -> None: ...
+
+class Labelled(_message.Message):
+    __slots__ = ("item", "number", "name")
+    ITEM_FIELD_NUMBER: _ClassVar[int]
+    NUMBER_FIELD_NUMBER: _ClassVar[int]
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    item: Item
+    number: float
+    name: str
+    def __init__(self, item: _Optional[_Union[Item, _Mapping]] = ..., number: _Optional[float] = ..., name: _Optional[str] = ...) -> None: ...
 
 class Parameters(_message.Message):
-    __slots__ = ("budget", "strategy", "params", "seed", "n_drop", "on_item_error", "timeout_s", "model")
+    __slots__ = ("budget", "strategy", "params", "seed", "n_drop", "on_item_error", "timeout_s", "model", "labelled")
     BUDGET_FIELD_NUMBER: _ClassVar[int]
     STRATEGY_FIELD_NUMBER: _ClassVar[int]
     PARAMS_FIELD_NUMBER: _ClassVar[int]
@@ -28,6 +40,7 @@ class Parameters(_message.Message):
     ON_ITEM_ERROR_FIELD_NUMBER: _ClassVar[int]
     TIMEOUT_S_FIELD_NUMBER: _ClassVar[int]
     MODEL_FIELD_NUMBER: _ClassVar[int]
+    LABELLED_FIELD_NUMBER: _ClassVar[int]
     budget: float
     strategy: str
     params: _struct_pb2.Struct
@@ -36,7 +49,8 @@ class Parameters(_message.Message):
     on_item_error: str
     timeout_s: float
     model: str
-    def __init__(self, budget: _Optional[float] = ..., strategy: _Optional[str] = ..., params: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., seed: _Optional[int] = ..., n_drop: _Optional[int] = ..., on_item_error: _Optional[str] = ..., timeout_s: _Optional[float] = ..., model: _Optional[str] = ...) -> None: ...
+    labelled: _containers.RepeatedCompositeFieldContainer[Labelled]
+    def __init__(self, budget: _Optional[float] = ..., strategy: _Optional[str] = ..., params: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., seed: _Optional[int] = ..., n_drop: _Optional[int] = ..., on_item_error: _Optional[str] = ..., timeout_s: _Optional[float] = ..., model: _Optional[str] = ..., labelled: _Optional[_Iterable[_Union[Labelled, _Mapping]]] = ...) -> None: ...
 
 class QueryRequest(_message.Message):
     __slots__ = ("parameters", "items")
@@ -106,7 +120,7 @@ class Timings(_message.Message):
     def __init__(self, total_s: _Optional[float] = ..., stages: _Optional[_Mapping[str, StageTiming]] = ...) -> None: ...
 
 class Receipt(_message.Message):
-    __slots__ = ("strategy", "params", "seed", "budget", "model", "version", "pool_size")
+    __slots__ = ("strategy", "params", "seed", "budget", "model", "version", "pool_size", "n_drop", "labelled_size")
     STRATEGY_FIELD_NUMBER: _ClassVar[int]
     PARAMS_FIELD_NUMBER: _ClassVar[int]
     SEED_FIELD_NUMBER: _ClassVar[int]
@@ -114,6 +128,8 @@ class Receipt(_message.Message):
     MODEL_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
     POOL_SIZE_FIELD_NUMBER: _ClassVar[int]
+    N_DROP_FIELD_NUMBER: _ClassVar[int]
+    LABELLED_SIZE_FIELD_NUMBER: _ClassVar[int]
     strategy: str
     params: _struct_pb2.Struct
     seed: int
@@ -121,7 +137,9 @@ class Receipt(_message.Message):
     model: str
     version: str
     pool_size: int
-    def __init__(self, strategy: _Optional[str] = ..., params: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., seed: _Optional[int] = ..., budget: _Optional[int] = ..., model: _Optional[str] = ..., version: _Optional[str] = ..., pool_size: _Optional[int] = ...) -> None: ...
+    n_drop: int
+    labelled_size: int
+    def __init__(self, strategy: _Optional[str] = ..., params: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., seed: _Optional[int] = ..., budget: _Optional[int] = ..., model: _Optional[str] = ..., version: _Optional[str] = ..., pool_size: _Optional[int] = ..., n_drop: _Optional[int] = ..., labelled_size: _Optional[int] = ...) -> None: ...
 
 class Warning(_message.Message):
     __slots__ = ("code", "message")
@@ -172,7 +190,7 @@ class StrategiesRequest(_message.Message):
     def __init__(self) -> None: ...
 
 class Strategy(_message.Message):
-    __slots__ = ("name", "aliases", "family", "needs", "cost", "paper", "params", "summary")
+    __slots__ = ("name", "aliases", "family", "needs", "cost", "paper", "params", "summary", "labelled", "optional", "use")
     NAME_FIELD_NUMBER: _ClassVar[int]
     ALIASES_FIELD_NUMBER: _ClassVar[int]
     FAMILY_FIELD_NUMBER: _ClassVar[int]
@@ -181,6 +199,9 @@ class Strategy(_message.Message):
     PAPER_FIELD_NUMBER: _ClassVar[int]
     PARAMS_FIELD_NUMBER: _ClassVar[int]
     SUMMARY_FIELD_NUMBER: _ClassVar[int]
+    LABELLED_FIELD_NUMBER: _ClassVar[int]
+    OPTIONAL_FIELD_NUMBER: _ClassVar[int]
+    USE_FIELD_NUMBER: _ClassVar[int]
     name: str
     aliases: _containers.RepeatedScalarFieldContainer[str]
     family: str
@@ -189,7 +210,10 @@ class Strategy(_message.Message):
     paper: str
     params: _struct_pb2.Struct
     summary: str
-    def __init__(self, name: _Optional[str] = ..., aliases: _Optional[_Iterable[str]] = ..., family: _Optional[str] = ..., needs: _Optional[_Iterable[str]] = ..., cost: _Optional[str] = ..., paper: _Optional[str] = ..., params: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., summary: _Optional[str] = ...) -> None: ...
+    labelled: _containers.RepeatedScalarFieldContainer[str]
+    optional: _containers.RepeatedScalarFieldContainer[str]
+    use: str
+    def __init__(self, name: _Optional[str] = ..., aliases: _Optional[_Iterable[str]] = ..., family: _Optional[str] = ..., needs: _Optional[_Iterable[str]] = ..., cost: _Optional[str] = ..., paper: _Optional[str] = ..., params: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., summary: _Optional[str] = ..., labelled: _Optional[_Iterable[str]] = ..., optional: _Optional[_Iterable[str]] = ..., use: _Optional[str] = ...) -> None: ...
 
 class StrategiesResponse(_message.Message):
     __slots__ = ("strategies",)

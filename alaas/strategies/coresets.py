@@ -1,0 +1,1 @@
+"""Small sets that stand for a whole pool."""

@@ -1,0 +1,1 @@
+"""Items that a classifier can tell from what is labelled."""

@@ -1,0 +1,1 @@
+"""Nearest neighbours of what is labelled or referred to."""
