@@ -30,6 +30,9 @@ from alaas.strategies.submodular import (
 _SAMPLE = 2000
 """Rows from which the radius of `prob_cover` is found."""
 
+_COPIES = 1e-12
+"""Share of a squared length up to which a squared distance is mere rounding."""
+
 _HALVINGS = 20
 """Times that `prob_cover` halves its radius before what is left counts as copies."""
 
@@ -112,7 +115,7 @@ def prob_cover(
     size = count_anchors(len(embeddings), budget, approx=approx, anchors=anchors)
     landmarks = Landmarks(embeddings, unit=normalise, size=size, rng=rng)
     picks = Picks(np.empty(0, np.int64), np.empty(0))
-    for halvings in range(_HALVINGS if delta else 0):
+    for halvings in range(_HALVINGS):
         cover = Cover(landmarks, _ball(delta / 2**halvings))
         if labelled_embeddings is not None:
             cover.add(labelled_embeddings)
@@ -144,9 +147,11 @@ def _pure_radius(
         np.maximum(furthest, squares.max(axis=0), out=furthest)
         squares[labels[part, None] == labels[judged.rows]] = np.inf
         np.minimum(foreign, squares.min(axis=0), out=foreign)
-    # Where all is one cluster, a ball that holds everything is pure.
-    limits = np.sort(np.where(np.isinf(foreign), furthest, foreign))
+    # Where all is one cluster, even a ball that holds everything is pure.
+    limits = np.sort(np.where(np.isinf(foreign), furthest.max(), foreign))
     impure = min(count - math.ceil(purity * count), count - 1)
+    if limits[impure] <= _COPIES * judged.lengths.max():
+        return 1.0  # any radius will do
     # A hair less: at the limit itself, rounding would say who is in the ball.
     return math.sqrt(limits[impure]) * (1 - 1e-9)
 

@@ -24,7 +24,7 @@ _BLOCK = BLOCK // 16
     aliases=("FALCUN",),
     cost="O(K N C)",
     paper="Gilhuber et al. 2024, FALCUN: A Simple and Efficient Deep Active Learning Strategy",
-    use="Diverse batches at the price of margin sampling: it needs no embeddings.",
+    use="Diverse batches from the predictions alone: it needs no embeddings.",
     work=lambda s, params: Work(
         # Element by element, and a power a row: far below the rate of a matrix product.
         flops=20 * s.N * s.C + s.K * s.N * (40 * s.C + 2000),

@@ -24,6 +24,9 @@ from alaas.strategies.wrappers import Limits, Wrappers, limited, own, subset
 
 Groups: TypeAlias = NDArray[np.integer] | None
 
+LIMITING = ("classes", "embeddings", "labels", "labelled_embeddings")
+"""What quotas and distance read of the views that `kept` leaves."""
+
 SIDE = 1
 """Sets what wrappers draw apart from what a strategy draws under the same seed."""
 
@@ -219,7 +222,8 @@ def _limits(
     if wrappers.per_group and groups is None:
         message = "needs items with a group: send data: [{uri, group}, ...]"
         raise refused([("/parameters/params/per_group", message)])
-    return Limits(wrappers, rows, groups=groups, **views)
+    read = {name: views[name] for name in LIMITING if name in views}
+    return Limits(wrappers, rows, groups=groups, **read)
 
 
 def _wanted(budget: int, rows: int, wrappers: Wrappers) -> int:

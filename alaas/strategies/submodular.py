@@ -89,7 +89,7 @@ class Landmarks:
         self.placed = np.empty((len(self.rows), points.shape[1]))
         for part in blocks(*self.placed.shape):
             self.placed[part] = self.place(points[self.rows[part]])
-        self._lengths = np.einsum("ad,ad->a", self.placed, self.placed)
+        self.lengths = np.einsum("ad,ad->a", self.placed, self.placed)
 
     @property
     def size(self) -> int:
@@ -116,7 +116,7 @@ class Landmarks:
         squares: Floats = placed @ self.placed[some].T
         squares *= -2
         squares += np.einsum("bd,bd->b", placed, placed)[:, None]
-        squares += self._lengths[some]
+        squares += self.lengths[some]
         return np.maximum(squares, 0, out=squares)
 
 

@@ -96,12 +96,13 @@ def typi_clust(
         of equal clusters the one that k-means found first.
 
     Example:
-        >>> line = np.array([[0.0], [1.0], [3.0], [50.0], [51.0]])
+        >>> line = np.array([[50.0], [52.0], [0.0], [1.0], [1.5]])
         >>> rows, scores = typi_clust(
-        ...     line, 3, np.random.default_rng(0), normalise=False, min_cluster_size=0
+        ...     line, 3, np.random.default_rng(0), max_clusters=2, min_cluster_size=0,
+        ...     normalise=False,
         ... )
-        >>> rows, scores.round(2)
-        (array([0, 3, 2]), array([1., 1., 0.]))
+        >>> rows, scores.round(2)  # in turns from {0, 1, 1.5}, {50, 52} and {0, 1.5}
+        (array([3, 0, 2]), array([2.  , 0.5 , 0.67]))
     """
     points, labelled = _joined(embeddings, labelled_embeddings, unit=normalise)
     count = min(labelled + budget, max_clusters, len(points))

@@ -23,11 +23,11 @@ def generator(seed: int = 0) -> np.random.Generator:
 
 @every_kind
 @pytest.mark.parametrize("beta", [0.0, 1.0, 1e6])
-@pytest.mark.parametrize("scores", [[0.0], [0.0, 0.0], [0.0, 5e-324, 1.0, 0.0], [1e300, 0.0]])
+@pytest.mark.parametrize("scores", [[0.0], [0.0, 0.0], [0.0, 5e-324, 1.0, 0.0], [1e9, 0.0]])
 def test_keys_are_finite(kind: Any, beta: float, scores: list[float]) -> None:
     keys = perturbed(np.array(scores), generator(), kind=kind, beta=beta, floor=0.0)
     assert keys.shape == (len(scores),)
-    assert np.isfinite(keys).all() or (kind, beta, scores[0]) == ("softmax", 1e6, 1e300)
+    assert np.isfinite(keys).all()
 
 
 @every_kind

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import numpy as np
+from scipy.spatial.distance import cdist
+
 from oracles.tables import Array, Picked, Seeded
 from oracles.uncertainty import least_confidence
-from scipy.spatial.distance import cdist
 
 
 def similarities(one: Array, other: Array) -> Array:

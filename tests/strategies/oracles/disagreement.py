@@ -6,9 +6,10 @@ import math
 from collections import Counter
 from statistics import fmean, pstdev, pvariance
 
+from scipy import special
+
 from oracles import uncertainty
 from oracles.tables import Array, Score
-from scipy import special
 
 
 def classes(draws: Array) -> list[list[float]]:

@@ -8,9 +8,10 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
+from scipy import stats
+
 from oracles.disagreement import kl_disagreement
 from oracles.tables import Array, Chance, Choose, Picked, Seeded
-from scipy import stats
 
 BETA = 1.5
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 
-from oracles.tables import Score
 from scipy import stats
+
+from oracles.tables import Score
 
 
 def least_confidence(row: Iterable[float]) -> float:
