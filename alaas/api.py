@@ -119,7 +119,7 @@ def need_local() -> None:
     Raises:
         MissingExtra: It is not.
     """
-    for module in ("numpy", "PIL", "aiohttp", "pydantic", "torch", "torchvision"):
+    for module in ("numpy", "scipy", "faiss", "PIL", "aiohttp", "pydantic", "torch", "torchvision"):
         if importlib.util.find_spec(module) is None:
             raise MissingExtra(
                 f"a selection in this process needs {module}: pip install 'alaas[local]'"

@@ -27,6 +27,7 @@ from alaas.strategies.arguments import check_params
 from alaas.strategies.declaration import Estimate, Picks, Strategy, declare
 from alaas.strategies.parameters import Param, Range
 from alaas.strategies.selection import check_pool, choose, kept, pick, score
+from alaas.strategies.views import DISTRIBUTIONS, softmax
 from alaas.strategies.wrappers import COMMON, Wrappers
 
 __all__ = [
@@ -153,6 +154,7 @@ class Registry:
         params: Mapping[str, Any] | None = None,
         seed: int = 0,
         groups: NDArray[np.integer] | None = None,
+        logits: bool = False,
         model: str = "",
     ) -> Selection:
         """Choose the items of a pool that are most worth labelling.
@@ -165,6 +167,8 @@ class Registry:
             params: Hyper-parameters of the strategy; those left out have their defaults.
             seed: Seed of its random generator.
             groups: (N,) number of the group of each row, for `per_group`.
+            logits: Whether probs, draws and labelled_probs hold logits, whose softmax is then
+                taken first. It is never guessed from the numbers.
             model: Digest of the model that made the views, for the record.
 
         Returns:
@@ -179,6 +183,9 @@ class Registry:
         """
         known = self.get(name)
         given = check_params(known, params)
+        if logits:
+            given_as = {name: views[name] for name in DISTRIBUTIONS if name in views}
+            views = {**views, **{name: softmax(view) for name, view in given_as.items()}}
         settled: dict[str, Any] = {
             "ids": ids, "budget": budget, "params": given, "seed": seed, "groups": groups,
             "model": model,

@@ -57,6 +57,20 @@ def check_views(
     return checked
 
 
+def softmax(logits: Any) -> NDArray[np.floating]:
+    """Class probabilities of logits, over the last axis, in their own precision.
+
+    Example:
+        >>> softmax(np.array([[1000.0, 1000.0], [0.0, -np.inf]]))
+        array([[0.5, 0.5],
+               [1. , 0. ]])
+    """
+    raised = np.asarray(logits)
+    powers = np.exp(raised - raised.max(axis=-1, keepdims=True))
+    shares: NDArray[np.floating] = powers / powers.sum(axis=-1, keepdims=True)
+    return shares
+
+
 def missing_labels(strategy: Strategy) -> ValidationFailed:
     """The error of a strategy that learns from what is labelled, where nothing is."""
     message = f"{strategy.name} needs labelled items: send labelled: [{{uri, label}}, ...]"
