@@ -278,8 +278,6 @@ class _Drawing:
             closer = np.flatnonzero(near.squares < self.nearest[near.part])
             self.nearest[near.part][closer] = near.squares[closer]
             self.labels[near.part][closer] = near.labels[closer] + first
-        self.nearest[rows] = 0.0
-        self.labels[rows] = first + np.arange(len(rows))
 
     def draw(
         self, costs: NDArray[np.float64], size: int, rng: np.random.Generator

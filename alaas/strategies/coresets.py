@@ -20,8 +20,8 @@ from alaas.strategies.selection import best
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
 
-_PAIR = 160
-"""Bytes that one pair within the radius takes, in the solver and on the way to it."""
+_PAIR = 560
+"""Bytes for each pair of rows, as measured where a problem is hard: most are the solver's."""
 
 
 @strategy(
@@ -73,7 +73,8 @@ def core_set(
         in embedding units that they have in that order: never increasing.
 
     Example:
-        Greedy picking takes both ends; the set takes the middles and halves the radius.
+        Greedy picking takes 2 and 9, which leaves 7 uncovered but by a ball of radius 2;
+        balls of radius 1 around the middles cover all.
 
         >>> line = np.array([[0.0], [1.0], [2.0], [7.0], [8.0], [9.0]])
         >>> core_set(line, 2)
@@ -162,21 +163,20 @@ def _pairs_within(points: NDArray[np.float64], rows: Rows, radius: float) -> csr
 def _cover(within: csr_array, budget: int, spared: int, nodes: int) -> Rows | None:
     """So many columns that every row but the spared has a one in them; None if none is found."""
     from scipy.optimize import Bounds, LinearConstraint, milp
-    from scipy.sparse import block_array, csr_array, eye_array
+    from scipy.sparse import block_array, eye_array
 
-    missed, N = within.shape
-    if spared:  # an outlier is one more column, of which only so many can be taken
-        within = block_array([[within, eye_array(missed)]], format="csr")
-    taken = csr_array(np.repeat([[1.0, 0.0]], [N, within.shape[1] - N], axis=1))
-    left_out = csr_array(1.0 - taken.toarray())
+    rows, N = within.shape
+    if spared:  # a row that is left out is covered by a column of its own
+        within = block_array([[within, eye_array(rows)]], format="csr")
+    picks = np.repeat([1.0, 0.0], [N, within.shape[1] - N])
     found = milp(
-        np.zeros(within.shape[1]),
-        integrality=taken.toarray()[0],
+        np.zeros(len(picks)),
+        integrality=picks,
         bounds=Bounds(0, 1),
         constraints=[
             LinearConstraint(within, 1, np.inf),
-            LinearConstraint(taken, budget, budget),
-            LinearConstraint(left_out, 0, spared),
+            LinearConstraint(picks, budget, budget),
+            LinearConstraint(1 - picks, 0, spared),
         ],
         # The solver's presolve takes ten times as long as the search without it.
         options={"node_limit": nodes, "presolve": False},

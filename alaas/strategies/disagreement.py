@@ -281,7 +281,8 @@ def _variances(draws: Draws) -> NDArray[np.float64]:
 
 def _passes(draws: Draws) -> NDArray[np.float64]:
     """A (T, C, B) copy: NumPy adds long rows of items faster than short ones of classes."""
-    return draws.transpose(1, 2, 0).astype(np.float64, order="C")
+    passes: NDArray[np.float64] = draws.transpose(1, 2, 0).astype(np.float64, order="C")
+    return passes
 
 
 def _sum_of_passes(passes: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -93,7 +93,7 @@ def typi_clust(
     Returns:
         The rows, in turns of the clusters, and their typicality when picked: 1e5 among copies,
         0 for the last row of a cluster. Of equally typical rows of a cluster the lowest, and
-        of equal clusters the one that k-means found first.
+        of equal clusters the one of the lowest row, where labelled rows come before the pool.
 
     Example:
         >>> line = np.array([[50.0], [52.0], [0.0], [1.0], [1.5]])
@@ -109,7 +109,9 @@ def typi_clust(
     clusters = k_means(points, count, rng).labels
     sizes = np.bincount(clusters, minlength=count)
     known = np.bincount(clusters[:labelled], minlength=count)
-    order = np.lexsort((-sizes, known))
+    lowest = np.full(count, len(points))
+    np.minimum.at(lowest, clusters, np.arange(len(points)))
+    order = np.lexsort((lowest, -sizes, known))
     pool = clusters[labelled:]
     left = np.split(np.argsort(pool, kind="stable"), np.bincount(pool, minlength=count).cumsum())
     large = sizes[order] > min_cluster_size

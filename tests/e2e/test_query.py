@@ -20,6 +20,7 @@ import alaas
 from alaas.client import Client
 from alaas.core import errors
 from alaas.server import Server
+from alaas.strategies import Strategy, registry
 
 
 @pytest.fixture(scope="module")
@@ -63,6 +64,62 @@ def test_both_engines_pick_the_same(server: Server, uncertain: dict[str, float])
             there = client.query(paths, 25, strategy=strategy, seed=3)
         assert [pick.uri for pick in there] == list(here.ids), strategy
         assert there.receipt == here.receipt, strategy
+
+
+@pytest.mark.parametrize("strategy", registry.strategies(), ids=lambda strategy: strategy.name)
+def test_every_strategy_is_reached_from_everywhere(
+    server: Server, uncertain: dict[str, float], strategy: Strategy
+) -> None:
+    paths = list(uncertain)[:150]
+    known = [(path, row % 5) for row, path in enumerate(list(uncertain)[150:170])]
+    asked: dict[str, Any] = {"strategy": strategy.name, "seed": 3, "n_drop": 6}
+    if "predictions" in strategy.needs:
+        with pytest.raises(errors.ViewUnavailable, match="needs the view predictions"):
+            alaas.select(paths, 8, model=MODEL, labelled=known, **asked)
+        return
+    here = alaas.select(paths, 8, model=MODEL, labelled=known, **asked)
+    assert len(set(here.ids)) == 8
+    assert here.receipt.n_drop == (6 if "draws" in strategy.needs else 0)
+    assert here.receipt.labelled_size == (20 if strategy.labelled or strategy.optional else 0)
+    for protocol in ("http", "ws", "grpc"):
+        with Client(server.urls[protocol]) as client:
+            there = client.query(paths, 8, labelled=known, **asked)
+        assert [pick.uri for pick in there] == list(here.ids), protocol
+        assert there.receipt == here.receipt, protocol
+
+
+def test_quotas_and_subsets_are_asked_for_like_any_parameter(
+    server: Server, uncertain: dict[str, float]
+) -> None:
+    pool = [{"uri": path, "group": row % 4} for row, path in enumerate(list(uncertain)[:100])]
+    params = {"per_group": 3, "max_pool": 80, "sampling": "power", "beta": 2.0}
+    picked = []
+    for protocol in ("http", "ws", "grpc"):
+        with Client(server.urls[protocol]) as client:
+            result = client.query(pool, 12, strategy="entropy", params=params, seed=5)
+        assert result.receipt.params == params
+        picked.append([pick.id for pick in result])
+    assert picked[0] == picked[1] == picked[2]
+    assert sorted(int(name) % 4 for name in picked[0]) == sorted([0, 1, 2, 3] * 3)
+
+
+def test_what_cannot_be_done_is_refused_with_its_own_code(
+    server: Server, uncertain: dict[str, float]
+) -> None:
+    paths = list(uncertain)[:20]
+    refusals: list[tuple[dict[str, Any], type[errors.AlaasError]]] = [
+        ({"strategy": "GSy"}, errors.ViewUnavailable),
+        ({"strategy": "CAL"}, errors.ValidationFailed),
+        ({"strategy": "entropy", "params": {"per_class": 1}}, errors.BudgetUnfillable),
+        ({"strategy": "badge", "params": {"max_pool": 5}}, errors.ValidationFailed),
+        ({"strategy": "power_bald", "params": {"beta": -1}}, errors.ValidationFailed),
+        ({"strategy": "KCenter", "params": {"sampling": "power"}}, errors.ValidationFailed),
+    ]
+    for protocol in ("http", "grpc"):
+        with Client(server.urls[protocol]) as client:
+            for asked, kind in refusals:
+                with pytest.raises(kind):
+                    client.query(paths, 6, **asked)
 
 
 def test_uris_blobs_and_paths_are_the_same_picture(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -131,7 +131,10 @@ def test_each_cluster_gives_its_most_uncertain() -> None:
     points, labels = blobs([10, 10])
     probs = distributions(rng(), 20, 3)
     ordered = np.sort(probs, axis=1)
-    doubts = {"least_confidence": 1 - ordered[:, -1], "margin": ordered[:, -2] - ordered[:, -1]}
+    doubts: dict[Literal["least_confidence", "margin"], Array] = {
+        "least_confidence": 1 - ordered[:, -1],
+        "margin": ordered[:, -2] - ordered[:, -1],
+    }
     for uncertainty, doubt in doubts.items():
         rows, scores = clustering_sampling(
             probs, points, 6, rng(), uncertainty=uncertainty, clusters=2

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -13,8 +15,8 @@ from oracles.uncertainty import entropy, least_confidence, margin
 from pools import distributions
 
 from alaas.core.arrays import Embeddings
-from alaas.strategies import density
 from alaas.strategies.density import information_density, ranked_batch
+from alaas.strategies.distances import blocks
 
 UNCERTAINTIES: list[Any] = ["least_confidence", "margin", "entropy"]
 
@@ -25,16 +27,17 @@ def clouds(n: int, seed: int = 0) -> tuple[Any, Any]:
 
 
 def unsure(row: Any, measure: str) -> float:
-    return {
+    normalised = {
         "least_confidence": least_confidence(row) * 3 / 2,
         "margin": 1 + margin(row),
-        "entropy": entropy(row) / np.log(3),
-    }[measure]
+        "entropy": entropy(row) / math.log(3),
+    }
+    return normalised[measure]
 
 
 def small_blocks(monkeypatch: pytest.MonkeyPatch, numbers: int) -> None:
-    cut = density.blocks
-    monkeypatch.setattr(density, "blocks", lambda rows, width: cut(rows, width, numbers=numbers))
+    cut = partial(blocks, numbers=numbers)
+    monkeypatch.setattr("alaas.strategies.density.blocks", cut)
 
 
 @pytest.mark.parametrize("uncertainty", UNCERTAINTIES)

@@ -85,6 +85,25 @@ def test_strategy_seed_and_share(here: Path, capsys: pytest.CaptureFixture[str])
     assert (answer["receipt"]["seed"], answer["receipt"]["budget"]) == (5, 3)
 
 
+def test_what_is_labelled_is_a_table(
+    here: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    known = tmp_path / "known.csv"
+    files = sorted(str(path.absolute()) for path in here.iterdir())
+    known.write_text(
+        "path,label\n" + "".join(f"{path},{row}\n" for row, path in enumerate(files[:3]))
+    )
+    asked = ("query", str(here), "-b", "3", "--strategy", "KCenter", "--labelled", str(known))
+    assert run(*asked, *MODEL, "--json") == 0
+    answer = json.loads(capsys.readouterr().out)
+    labelled = [(path, row) for row, path in enumerate(files[:3])]
+    assert [pick["id"] for pick in answer["data"]] == expected(
+        here, 3, strategy="KCenter", labelled=labelled
+    )
+    assert answer["receipt"]["labelled_size"] == 3
+    assert not {pick["uri"] for pick in answer["data"]} & set(files[:3])
+
+
 def test_a_configuration_names_strategy_and_model(
     here: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:

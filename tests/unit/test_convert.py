@@ -21,6 +21,16 @@ JSON = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXT, inner, max_size=3),
     max_leaves=6,
 )
+LABELLED = st.lists(
+    st.one_of(
+        st.fixed_dictionaries({"id": TEXT, "uri": TEXT.filter(bool)}),
+        st.fixed_dictionaries({"id": TEXT, "text": TEXT.filter(bool), "label": TEXT}),
+        st.fixed_dictionaries({"id": TEXT, "blob": st.just("AAEC"), "label": st.integers(0, 99)}),
+        st.fixed_dictionaries({"id": TEXT, "uri": st.just("a"), "group": TEXT.filter(bool)}),
+    ),
+    min_size=1,
+    max_size=3,
+)
 PARAMETERS = st.fixed_dictionaries(
     {},
     optional={
@@ -29,6 +39,7 @@ PARAMETERS = st.fixed_dictionaries(
         "params": PARAMS,
         "seed": WHOLE,
         "n_drop": st.integers(1, 1000),
+        "labelled": LABELLED,
         "on_item_error": TEXT,
         "timeout_s": FLOATS,
         "model": TEXT,

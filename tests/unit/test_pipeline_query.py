@@ -242,7 +242,9 @@ class TestPlan:
             return probs[:, 0] ** (1 / degree)
 
         for function in (power, root):
-            table.strategy(family="toy", aliases=(), cost="O(N)", paper="none", use="Never.")(function)
+            table.strategy(family="toy", aliases=(), cost="O(N)", paper="none", use="Never.")(
+                function
+            )
         monkeypatch.setattr(registry, "get", table.get)
 
     def settle(self, given: dict[str, Any], **configured: Any) -> Plan:

@@ -16,9 +16,9 @@ import pytest
 from PIL import Image
 
 from alaas.core.errors import AlaasError, EmptyInput, MissingExtra, ValidationFailed
-from alaas.core.wire import Item
+from alaas.core.wire import Item, Labelled
 from alaas.data.decode import FORMATS
-from alaas.data.sources import IMAGE_SUFFIXES, items
+from alaas.data.sources import IMAGE_SUFFIXES, items, labelled_items
 
 
 @pytest.fixture(autouse=True)
@@ -137,6 +137,30 @@ def test_ids_come_from_their_column() -> None:
 @pytest.mark.parametrize("name", ["uri", "file_name", "filepath", "image", "url", "path"])
 def test_a_column_has_many_names(name: str) -> None:
     assert uris(write("pool.csv", f"label,{name}\n0,a.png\n")) == ["a.png"]
+
+
+def test_labels_and_groups_come_from_their_columns() -> None:
+    Path("known.csv").write_text("path,label,group\na.png,3,p1\nb.png,cat,\nc.png,0.5,p2\n")
+    found = labelled_items("known.csv")
+    assert [one.label for one in found] == [3, "cat", 0.5]
+    assert [one.item.group for one in found] == ["p1", None, "p2"]
+    assert [one.item.uri for one in found] == ["a.png", "b.png", "c.png"]
+    assert [item.group for item in items("known.csv")] == ["p1", None, "p2"]
+
+
+def test_labelled_items_are_pairs_mappings_or_labelled() -> None:
+    item = Item("x", uri="x.png")
+    found = labelled_items(
+        [("a.png", 1), {"uri": "b.png", "label": "cat"}, Labelled(item, 2), (Path("c.png"), 0.5)]
+    )
+    assert [one.label for one in found] == [1, "cat", 2, 0.5]
+    assert [one.item.uri for one in found] == ["a.png", "b.png", "x.png", "c.png"]
+
+
+def test_a_labelled_item_without_a_label_is_named() -> None:
+    Path("known.csv").write_text("path,label\na.png,3\nb.png,\n")
+    with pytest.raises(ValidationFailed, match=r"known.csv:3: 'b.png' has no label"):
+        labelled_items("known.csv")
 
 
 def test_the_first_name_in_the_documented_order_wins_and_a_column_can_be_chosen() -> None:

@@ -13,7 +13,8 @@ from oracles.uncertainty import least_confidence
 
 def similarities(one: Array, other: Array) -> Array:
     """The full matrix."""
-    return 1 - cdist(one, other, "cosine") / 2
+    similar: Array = 1 - cdist(one, other, "cosine") / 2
+    return similar
 
 
 def unsure(probs: Array) -> list[float]:

@@ -16,7 +16,8 @@ def typi_clust(views: Mapping[str, Array], budget: int, rng: np.random.Generator
     pool = views["embeddings"].astype(np.float32)
     labelled = views.get("labelled_embeddings", np.empty((0, pool.shape[1]))).astype(np.float32)
     points = np.concatenate([labelled, pool])
-    points = points / np.linalg.norm(points, axis=1, keepdims=True)
+    lengths = np.linalg.norm(points.astype(np.float64), axis=1, keepdims=True)
+    points = (points / lengths).astype(np.float32)
     count = min(len(labelled) + budget, 500, len(points))
     found = k_means(points, count, rng).labels
     apart = cdist(points, points)
@@ -29,7 +30,8 @@ def typi_clust(views: Mapping[str, Array], budget: int, rng: np.random.Generator
             known[cluster] += 1
         else:
             left[cluster].append(row)
-    order = sorted(range(count), key=lambda cluster: (known[cluster], -size[cluster], cluster))
+    lowest = {cluster: row for row, cluster in reversed(list(enumerate(found)))}
+    order = sorted(lowest, key=lambda cluster: (known[cluster], -size[cluster], lowest[cluster]))
     rows: list[int] = []
     scores: list[float] = []
     while len(rows) < budget:
