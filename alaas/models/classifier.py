@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import warnings
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -14,7 +15,10 @@ from torch import Tensor, nn
 from alaas.config import Preprocessing
 from alaas.core.arrays import Images
 from alaas.core.errors import ModelOutputInvalid, ModelUnavailable
-from alaas.models.reason import reason
+from alaas.models.anatomy import dissect
+from alaas.models.heads import argument, flat, gradient_lengths
+from alaas.models.margins import margins
+from alaas.models.stochastic import draws
 
 # Pixels arrive as memory of a message, which is read-only; they are read and not written.
 warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
@@ -28,12 +32,12 @@ class Classifier:
     is a map.
 
     Args:
-        network: Any module from (B, 3, H, W) float32 to (B, C) logits.
+        network: Any module from (B, 3, H, W) float32 to (B, C) logits, each row on its own.
         preprocessing: Size, mean and standard deviation of its input.
         device: Torch device to run on.
 
     Raises:
-        ModelUnavailable: One pass over zeros fails, or gives anything but (1, C).
+        ModelUnavailable: One pass over noise fails, or gives anything but (1, C).
     """
 
     def __init__(
@@ -46,44 +50,16 @@ class Classifier:
         self.preprocessing = preprocessing
         self._mean = torch.tensor(preprocessing.mean, device=device).view(1, 3, 1, 1)
         self._std = torch.tensor(preprocessing.std, device=device).view(1, 3, 1, 1)
+        shape = (1, *preprocessing.size, 3)
+        noise = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
+        self.parts = dissect(self.network, self._input(noise))
+        self.classes, self.dim = self.parts.classes, self.parts.dim
         self._entering: Tensor | None = None
-        self.head, self.classes, self.dim = self._probe()
-
-    def _probe(self) -> tuple[nn.Module | None, int, int]:
-        """Find the head and the sizes of its output and input by one pass over zeros."""
-        called: list[tuple[nn.Module, Tensor]] = []
-        layers = [m for m in self.network.modules() if isinstance(m, nn.Linear | nn.Conv2d)]
-        hooks = [
-            layer.register_forward_pre_hook(
-                lambda module, *given: called.append((module, _argument(*given))), with_kwargs=True
-            )
-            for layer in layers
-        ]
-        blank = np.zeros((1, *self.preprocessing.size, 3), np.uint8)
-        try:
-            with torch.inference_mode():
-                logits = self.network(self._input(blank))
-        except Exception as error:  # it is the operator's code, and may raise anything
-            height, width = self.preprocessing.size
-            raise ModelUnavailable(
-                f"the model fails on a {height}x{width} image: {reason(error)}"
-            ) from error
-        finally:
-            for hook in hooks:
-                hook.remove()
-        if not torch.is_tensor(logits) or logits.ndim != 2 or len(logits) != 1:
-            got = tuple(logits.shape) if torch.is_tensor(logits) else type(logits).__name__
-            raise ModelUnavailable(
-                f"a classifier must return logits of shape (B, C), got {got} for one image"
-            )
-        if not called:
-            return None, logits.shape[1], 0
-        head, entering = called[-1]
-        head.register_forward_pre_hook(self._keep, with_kwargs=True)
-        return head, logits.shape[1], _flat(entering).shape[1]
+        if self.parts.head is not None:
+            self.parts.head.register_forward_pre_hook(self._keep, with_kwargs=True)
 
     def _keep(self, _: nn.Module, given: tuple[Tensor, ...], named: Mapping[str, Tensor]) -> None:
-        self._entering = _argument(given, named)
+        self._entering = argument(given, named)
 
     def _input(self, images: Images) -> Tensor:
         """Normalised pixels, computed as torchvision's presets do, in NHWC memory."""
@@ -93,7 +69,7 @@ class Classifier:
     @property
     def provides(self) -> tuple[str, ...]:
         """The views that it can compute."""
-        return ("probs",) if self.head is None else ("probs", "embeddings")
+        return self.parts.views
 
     def views(
         self,
@@ -109,10 +85,13 @@ class Classifier:
             images: (B, H, W, 3) uint8 pixels, already of the model's size.
             needs: View names out of `provides`.
             n_drop: Stochastic passes, T, where draws are among them.
-            seed: Seed of what those passes draw.
+            seed: What tells apart random numbers. The draws of all micro-batches of a query
+                must come from the same T networks, so they follow its first number, that of
+                the query, alone.
 
         Returns:
-            View name to its float32 rows: ``probs`` (B, C), ``embeddings`` (B, D).
+            View name to its float32 rows: ``probs`` (B, C), ``embeddings`` (B, D), ``grads``
+            (B, C), ``draws`` (B, T, C), ``margins`` (B,); and the ``head`` (C, D + 1).
 
         Raises:
             ModelOutputInvalid: The network returned NaN or infinity.
@@ -120,24 +99,73 @@ class Classifier:
         """
         if missing := set(needs) - set(self.provides):
             raise ModelUnavailable(f"this model has no view {', '.join(sorted(missing))}")
-        if not needs or not len(images):
-            return {name: np.empty((len(images), self._width(name)), np.float32) for name in needs}
-        with torch.inference_mode():
-            logits = self.network(self._input(images)).float()
-            views: dict[str, Tensor] = {}
-            if "probs" in needs:
-                views["probs"] = torch.softmax(logits, dim=1)
-            if "embeddings" in needs and self._entering is not None:
-                views["embeddings"] = _flat(self._entering).float()
-        self._entering = None
-        arrays = {name: view.cpu().numpy() for name, view in views.items()}
+        if len(images):
+            try:
+                arrays = self._computed(images, needs, n_drop, seed[0])
+            finally:
+                self._entering = None
+        else:
+            shapes = self._shapes(n_drop)
+            arrays = {name: np.empty((0, *shapes[name]), np.float32) for name in shapes}
+        if self.parts.matrix is not None:
+            arrays["head"] = self.parts.matrix.copy()
+        arrays = {name: arrays[name] for name in needs}
         for name, array in arrays.items():
             if not np.isfinite(array).all():
                 raise ModelOutputInvalid(f"the model's {name} hold NaN or infinity")
         return arrays
 
-    def _width(self, view: str) -> int:
-        return self.classes if view == "probs" else self.dim
+    def _shapes(self, n_drop: int) -> dict[str, tuple[int, ...]]:
+        """The shape of one row of every view."""
+        C = self.classes
+        return {
+            "probs": (C,), "embeddings": (self.dim,), "grads": (C,), "draws": (n_drop, C),
+            "margins": (),
+        }  # fmt: skip
+
+    def _computed(
+        self, images: Images, needs: Collection[str], n_drop: int, seed: int
+    ) -> dict[str, NDArray[np.floating]]:
+        views: dict[str, Tensor] = {}
+        with torch.inference_mode():
+            if not {"probs", "embeddings", "grads"}.isdisjoint(needs):
+                views |= self._predicted(images, needs)
+            if "draws" in needs:
+                forward, layers = self._stochastic(images), self.parts.dropouts
+                views["draws"] = draws(forward, layers, rows=len(images), count=n_drop, seed=seed)
+        if "margins" in needs:
+            inputs = self._input(images)
+            views["margins"] = margins(self.network, inputs, farthest=self._diameter())
+        return {name: view.float().cpu().numpy() for name, view in views.items()}
+
+    def _predicted(self, images: Images, needs: Collection[str]) -> dict[str, Tensor]:
+        """What one pass tells."""
+        views: dict[str, Tensor] = {}
+        logits = self.network(self._input(images)).float()
+        if "probs" in needs:
+            views["probs"] = torch.softmax(logits, dim=1)
+        if self._entering is not None:
+            embeddings = flat(self._entering)
+            if "embeddings" in needs:
+                views["embeddings"] = embeddings
+            if "grads" in needs:
+                views["grads"] = gradient_lengths(logits, embeddings)
+        return views
+
+    def _stochastic(self, images: Images) -> Callable[[], Tensor]:
+        """One pass through the network; its last layers only, where no other one drops."""
+        pixels = self._input(images)
+        if not self.parts.drops_last:
+            return lambda: self.network(pixels.clone())  # it may change its input in place
+        if self._entering is None:
+            self.network(pixels)
+        (layer,), head, entering = self.parts.dropouts, self.parts.head, self._entering
+        return lambda: head(layer(entering))
+
+    def _diameter(self) -> float:
+        """Distance between the two inputs that differ most."""
+        height, width = self.preprocessing.size
+        return math.sqrt(height * width * sum(1 / std**2 for std in self.preprocessing.std))
 
     def digest(self) -> str:
         """SHA-256 over the names and values of all parameters and buffers, 16 digits of it."""
@@ -148,17 +176,3 @@ class Classifier:
             flat = tensor.detach().cpu().contiguous().view(-1)
             total.update(flat.view(torch.uint8).numpy().tobytes() if flat.numel() else b"")
         return total.hexdigest()[:16]
-
-
-def _argument(given: tuple[Tensor, ...], named: Mapping[str, Tensor]) -> Tensor:
-    """What a layer is called with: `layer(x)` or `layer(input=x)`."""
-    return given[0] if given else named["input"]
-
-
-def _flat(entering: Tensor) -> Tensor:
-    """(B, D) from (B, D), from a (B, D, H, W) map or from (B, L, D) tokens."""
-    if entering.ndim == 4:
-        return entering.mean(dim=(2, 3))
-    if entering.ndim == 3:
-        return entering.mean(dim=1)
-    return entering

@@ -287,7 +287,7 @@ def _passes(draws: Draws) -> NDArray[np.float64]:
 
 def _sum_of_passes(passes: NDArray[np.float64]) -> NDArray[np.float64]:
     """(C, B) sum, pass after pass, so that it does not depend on the other rows of a block."""
-    total = passes[0].copy()
+    total: NDArray[np.float64] = passes[0].copy()
     for one in passes[1:]:
         total += one
     return total

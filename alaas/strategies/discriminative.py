@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Annotated, NamedTuple
+from collections.abc import Mapping
+from typing import Annotated, Any, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from alaas.core.arrays import Embeddings, Rows
-from alaas.strategies.cost import Work
+from alaas.strategies.cost import Sizes, Work
 from alaas.strategies.declaration import Picks
 from alaas.strategies.distances import BLOCK, blocks
 from alaas.strategies.parameters import Range
 from alaas.strategies.registry import strategy
 from alaas.strategies.selection import best
+
+Array: TypeAlias = NDArray[np.float64]
 
 _STEPS = 100
 """Passes over its data that a fit takes, about."""
@@ -25,7 +28,7 @@ _STEPS = 100
     cost="O(K N D)",
     paper="Gissin & Shalev-Shwartz 2019, arXiv:1907.06347",
     use="To make what is labelled look like the pool, where some of it is missing altogether.",
-    work=lambda s, params: _work(s.N, s.M + s.K, s.D, min(s.K, params["sub_batches"]), **params),
+    work=lambda s, params: _work(s, params),
 )
 def discriminative(
     embeddings: Embeddings,
@@ -68,20 +71,85 @@ def discriminative(
         >>> rows
         array([3, 2])
     """
-    scale = _Scale.of(embeddings)
+    scale = _scale(embeddings)
+    M = len(labelled_embeddings)
     rows, scores = np.empty(0, np.int64), np.empty(0)
     free = np.ones(len(embeddings), bool)
     for part in np.array_split(np.arange(budget), min(sub_batches, budget)):
-        known = np.concatenate(
-            [
-                scale(labelled_embeddings[_some(np.arange(len(labelled_embeddings)), fit_rows, rng)]),
-                scale(embeddings[_some(rows, fit_rows, rng)]),
-            ]
+        known = _some(np.arange(M + len(rows)), fit_rows, rng)
+        given, picked = known[known < M], rows[known[known >= M] - M]
+        unknown = _some(np.flatnonzero(free), fit_rows, rng)
+        line = _fit(
+            scale(np.concatenate([labelled_embeddings[given], embeddings[picked]])),
+            scale(embeddings[unknown]),
         )
-        unknown = scale(embeddings[_some(np.flatnonzero(free), fit_rows, rng)])
-        logits = _logits(embeddings, scale, known, unknown)
-        picked = best(np.where(free, logits, -np.inf), len(part))
-        free[picked] = False
-        rows = np.concatenate([rows, picked])
-        scores = np.concatenate([scores, 1 / (1 + np.exp(-logits[picked]))])
+        logits = np.concatenate(
+            [line(scale(embeddings[block])) for block in blocks(*embeddings.shape)]
+        )
+        chosen = best(np.where(free, logits, -np.inf), len(part))
+        free[chosen] = False
+        rows = np.concatenate([rows, chosen])
+        scores = np.concatenate([scores, _probabilities(logits[chosen])])
     return Picks(rows, scores)
+
+
+def _work(s: Sizes, params: Mapping[str, Any]) -> Work:
+    fitted = min(s.M + s.K, params["fit_rows"]) + min(s.N, params["fit_rows"])
+    parts = min(s.K, params["sub_batches"])
+    return Work(
+        flops=parts * (4.0 * _STEPS * fitted + 6.0 * s.N) * s.D,
+        reads=parts * (8.0 * _STEPS * fitted + 4.0 * s.N) * s.D,
+        memory=40.0 * fitted * s.D + 48.0 * (s.N + s.M + s.K) + 24 * BLOCK,
+    )
+
+
+class _Scale(NamedTuple):
+    mean: Array
+    deviation: Array
+
+    def __call__(self, points: Embeddings) -> Array:
+        scaled = np.subtract(points, self.mean, dtype=np.float64)
+        scaled /= self.deviation
+        return scaled
+
+
+class _Line(NamedTuple):
+    weights: Array
+    intercept: float
+
+    def __call__(self, points: Array) -> Array:
+        # Not BLAS, which may round equal rows apart.
+        logits: Array = np.einsum("nd,d->n", points, self.weights)
+        return logits + self.intercept
+
+
+def _scale(embeddings: Embeddings) -> _Scale:
+    """To mean 0 and deviation 1 in each dimension; one that only rounding varies is left."""
+    mean = embeddings.mean(axis=0, dtype=np.float64)
+    total = np.zeros(len(mean))
+    for part in blocks(*embeddings.shape):
+        total += np.square(np.subtract(embeddings[part], mean, dtype=np.float64)).sum(axis=0)
+    deviation = np.sqrt(total / len(embeddings))
+    deviation[deviation <= 1e-12 * np.abs(mean)] = 1.0
+    return _Scale(mean, deviation)
+
+
+def _some(rows: Rows, most: int, rng: np.random.Generator) -> Rows:
+    return rows if len(rows) <= most else rng.choice(rows, most, replace=False)
+
+
+def _fit(known: Array, unknown: Array) -> _Line:
+    """The balanced logistic regression whose logit is high for what is unknown."""
+    from sklearn.linear_model import LogisticRegression
+
+    sides = np.repeat([0, 1], [len(known), len(unknown)])
+    model = LogisticRegression(class_weight="balanced", tol=1e-6, max_iter=1000)
+    model.fit(np.concatenate([known, unknown]), sides)
+    return _Line(model.coef_[0], float(model.intercept_[0]))
+
+
+def _probabilities(logits: Array) -> Array:
+    from scipy.special import expit
+
+    probabilities: Array = expit(logits)
+    return probabilities

@@ -172,8 +172,11 @@ def uncertainty_herding(
 
 
 def _gaussian(sigma: float) -> Similarity:
-    scale = -1 / sigma**2
-    return lambda squares: np.exp(scale * squares)
+    def similarity(squares: Floats) -> Floats:
+        squares *= -1 / sigma**2
+        return np.exp(squares, out=squares)
+
+    return similarity
 
 
 def _herd(cover: Cover, rows: int, budget: int, labelled: Embeddings | None) -> Picks:

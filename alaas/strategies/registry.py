@@ -127,11 +127,11 @@ class Registry:
         spelled = {_key(valid): valid for valid in self.names()}
         near = [repr(spelled[key]) for key in get_close_matches(_key(name), spelled)]
         guess = f"; did you mean {' or '.join(near)}?" if near else ";"
-        valid = ", ".join(
-            f"{known.name} ({', '.join(known.aliases)})" if known.aliases else known.name
-            for known in self.strategies()
+        valid = ", ".join(known.name for known in self.strategies())
+        message = (
+            f"no strategy has the name {name!r}{guess} valid names are {valid}; each has aliases, "
+            "which `alaas strategies` and GET /strategies list"
         )
-        message = f"no strategy has the name {name!r}{guess} valid names are {valid}"
         return UnknownStrategy(message, errors=[FieldError("/parameters/strategy", message)])
 
     def strategies(self) -> tuple[Strategy, ...]:

@@ -25,7 +25,7 @@ from alaas.strategies.selection import best
 Floats: TypeAlias = NDArray[np.float64]
 
 Similarity: TypeAlias = Callable[[Floats], Floats]
-"""From squared distances to similarities in [0, 1], which do not rise with the distance."""
+"""From squared distances, which it may overwrite, to similarities that fall from 1 to 0."""
 
 Approx: TypeAlias = Annotated[
     Literal["none", "sample"],
@@ -59,12 +59,12 @@ def cover_work(sizes: Sizes, anchors: int) -> Work:
     passes = 3 + math.log(max(1, sizes.K))
     pairs = anchors * (passes * sizes.N + sizes.M)
     return Work(
-        flops=pairs * (4.0 * sizes.D + 40),
+        flops=pairs * (4.0 * sizes.D + 100),
         reads=8.0 * sizes.D * (sizes.K * anchors + passes * sizes.N),
-        memory=8.0 * sizes.D * (anchors + 3 * _TILE)
+        memory=8.0 * (sizes.D + 2) * (anchors + 4 * _TILE)
         + 16.0 * min(BLOCK, anchors * sizes.D)
         + 80.0 * (sizes.N + anchors)
-        + 40.0 * _TILE**2,
+        + 24.0 * _TILE**2,
     )
 
 
@@ -86,10 +86,12 @@ class Landmarks:
         self._origin = None if unit else mean_row(points)
         rows = np.arange(len(points))
         self.rows = rows if self._whole else np.sort(rng.choice(rows, size, replace=False))
-        self.placed = np.empty((len(self.rows), points.shape[1]))
-        for part in blocks(*self.placed.shape):
+        # |x|^2 - 2 x.a + |a|^2 is one product, of (-2 x, |x|^2, 1) and (a, 1, |a|^2).
+        self._factors = np.ones((len(self.rows), points.shape[1] + 2))
+        self.placed, self.lengths = self._factors[:, :-2], self._factors[:, -1]
+        for part in blocks(*self._factors.shape):
             self.placed[part] = self.place(points[self.rows[part]])
-        self.lengths = np.einsum("ad,ad->a", self.placed, self.placed)
+            self.lengths[part] = _squared_lengths(self.placed[part])
 
     @property
     def size(self) -> int:
@@ -102,7 +104,7 @@ class Landmarks:
         if self._origin is not None:
             placed -= self._origin  # far from 0 the squares would cancel
             return placed
-        lengths = np.sqrt(np.einsum("nd,nd->n", placed, placed))
+        lengths = np.sqrt(_squared_lengths(placed))
         lengths[lengths == 0] = 1.0
         placed /= lengths[:, None]
         return placed
@@ -112,12 +114,16 @@ class Landmarks:
         return self.placed[rows] if self._whole else self.place(self._points[rows])
 
     def squares(self, placed: Floats, some: slice | Rows = slice(None)) -> Floats:
-        """(B, A) squared distances of placed rows to some landmarks, or to all."""
-        squares: Floats = placed @ self.placed[some].T
-        squares *= -2
-        squares += np.einsum("bd,bd->b", placed, placed)[:, None]
-        squares += self.lengths[some]
-        return np.maximum(squares, 0, out=squares)
+        """(B, A) squared distances of placed rows to some landmarks, or to all.
+
+        Rounding leaves of the distance of two copies about 1e-16 of their squared length, of
+        either sign.
+        """
+        factors = np.ones((len(placed), self._factors.shape[1]))
+        np.multiply(placed, -2, out=factors[:, :-2])
+        factors[:, -2] = _squared_lengths(placed)
+        squares: Floats = factors @ self._factors[some].T
+        return squares
 
 
 class Cover:
@@ -217,8 +223,7 @@ class Cover:
                 some = landmarks[tile]
                 reached = self._similarity(self._landmarks.squares(placed, some))
                 np.clip(reached, low[some], high[some], out=reached)
-                reached -= low[some]
-                worth[part] += reached @ self._weights[some]
+                worth[part] += reached @ self._weights[some] - low[some] @ self._weights[some]
         return worth
 
 
@@ -229,6 +234,11 @@ def completed(picks: Picks, rows: int, budget: int) -> Picks:
         np.concatenate([picks.rows, others]),
         np.concatenate([picks.scores, np.zeros(len(others))]),
     )
+
+
+def _squared_lengths(placed: Floats) -> Floats:
+    squares: Floats = np.einsum("nd,nd->n", placed, placed)
+    return squares
 
 
 def _tiles(rows: int) -> Iterator[slice]:

@@ -40,6 +40,22 @@ def test_a_large_pool_is_picked_from_as_by_the_oracle() -> None:
     np.testing.assert_allclose(picked.scores, gains, rtol=1e-6)
 
 
+def test_unlikely_answers_count() -> None:
+    draws = distributions(np.random.default_rng(3), 20, 5, 4) ** 6
+    draws /= draws.sum(axis=-1, keepdims=True)
+    rows, gains = SEEDED["batch_bald"]({"draws": draws}, 4, np.random.default_rng(0))
+    picked = pick(draws, 4)
+    assert picked.rows.tolist() == rows
+    np.testing.assert_allclose(picked.scores, gains, rtol=1e-9)
+
+
+def test_gains_that_float32_cannot_tell_apart_are_told_apart() -> None:
+    order = np.random.default_rng(4).permutation(30)
+    lead = 0.2 + 1e-9 * order
+    draws = np.stack([np.stack([0.5 + sign * lead, 0.5 - sign * lead], -1) for sign in (1, -1)], 1)
+    assert pick(draws, 1).rows.tolist() == [order.argmax()]
+
+
 def test_sampled_answers_tell_what_all_answers_tell() -> None:
     draws = distributions(np.random.default_rng(1), 9, 6, 4) ** 2
     draws /= draws.sum(axis=-1, keepdims=True)

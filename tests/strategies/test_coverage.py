@@ -33,7 +33,7 @@ def pick(name: str, budget: int, *, seed: int = 0, params: Any = None, **views: 
 
 
 def rows_of(selection: Selection) -> list[int]:
-    return [int(id) for id in selection.ids]
+    return [int(row) for row in selection.ids]
 
 
 def clustered(n: int, *, seed: int = 0) -> Array:
@@ -55,7 +55,7 @@ def coverage(points: Array, rows: list[int]) -> float:
 
 
 @every_strategy
-@pytest.mark.parametrize(("shortlist", "tile"), [(1, 512), (3, 7), (1024, 1), (20, 64)])
+@pytest.mark.parametrize(("shortlist", "tile"), [(1, 512), (3, 13), (1024, 5), (20, 64)])
 def test_blocks_and_shortlists_change_no_pick(
     name: str, shortlist: int, tile: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -149,7 +149,7 @@ def test_anchors_are_four_for_each_pick_at_least(name: str) -> None:
 def test_a_large_pool_is_refused_unless_it_is_sampled(name: str) -> None:
     strategy = get(name)
     sizes = Sizes(N=20_000_000, K=1000, M=1000, C=10, D=512)
-    with pytest.raises(PoolTooLarge, match="params.approx, one of 'none', 'sample'"):
+    with pytest.raises(PoolTooLarge, match=r"params\.approx, one of 'none', 'sample'"):
         preflight(strategy, sizes, check_params(strategy, None), seconds=3600)
     million = Sizes(N=1_000_000, K=1000, M=1000, C=10, D=512)
     work = strategy.work(million, check_params(strategy, {"approx": "sample"}))
@@ -199,7 +199,7 @@ def test_prob_cover_far_from_the_origin() -> None:
     assert near.ids == far.ids
 
 
-@pytest.mark.parametrize("purity", [0.5, 0.95, 1.0])
+@pytest.mark.parametrize("purity", [0.95, 1.0])
 def test_the_radius_of_prob_cover_keeps_two_groups_apart(purity: float) -> None:
     # Two groups, 10 apart and 2 wide: a pure ball is smaller than the gap, yet holds its group.
     line = np.concatenate([np.linspace(0, 2, 21), np.linspace(12, 14, 11)])[:, None]
@@ -230,26 +230,19 @@ def test_the_radius_is_judged_by_balls_of_the_whole_pool() -> None:
 def test_prob_cover_agrees_with_scikit_activeml(labelled: int) -> None:
     from skactiveml.pool import ProbCover
 
-    points = clustered(120)
-    delta = 0.9
-    y = np.full(120, np.nan)
-    y[:labelled] = 0
-    sure, utilities = [], []
-    theirs = ProbCover(n_classes=2, deltas=[delta], random_state=0)
-    rows, counts = theirs.query(points, y, batch_size=12, return_utilities=True)
-    params = {"delta": delta, "normalise": False}
-    views = {"labelled_embeddings": points[:labelled]} if labelled else {}
-    ours = pick("prob_cover", 12, embeddings=points[labelled:], params=params, **views)
-    scores = (ours.scores * (120 - labelled)).round().astype(int).tolist()
-    for turn, (row, count) in enumerate(zip(rows_of(ours), counts, strict=True)):
-        best = np.flatnonzero(count == np.nanmax(count))
-        utilities.append(int(np.nanmax(count)))
-        assert scores[turn] == utilities[turn]
-        if rows[turn] != best[0]:  # it breaks ties at random, and goes another way from here
-            break
-        assert row + labelled == best[0]
-        sure.append(row)
-    assert len(sure) >= 3
+    points, views = clustered(120), {}
+    if labelled:
+        views["labelled_embeddings"] = points[:labelled]
+    params = {"delta": 0.9, "normalise": False}
+    ours = pick("prob_cover", 20, embeddings=points[labelled:], params=params, **views)
+    theirs = ProbCover(n_classes=2, deltas=[0.9], random_state=0)
+    y = np.where(np.arange(120) < labelled, 0.0, np.nan)
+    for row, score in zip(rows_of(ours), ours.scores, strict=True):
+        # One at a time, since it breaks ties at random.
+        _, counts = theirs.query(points, y, return_utilities=True)
+        assert row + labelled == np.nanargmax(counts[0])
+        assert score == pytest.approx(np.nanmax(counts[0]) / (120 - labelled))
+        y[row + labelled] = 0.0
 
 
 # MaxHerding and UncertaintyHerding.
@@ -260,15 +253,19 @@ def test_prob_cover_agrees_with_scikit_activeml(labelled: int) -> None:
 def test_max_herding_agrees_with_scikit_activeml(labelled: int, sigma: float) -> None:
     from skactiveml.pool import MaxHerding
 
-    points = clustered(120)
-    y = np.full(120, np.nan)
-    y[:labelled] = 0
+    points, views = clustered(120), {}
+    if labelled:
+        views["labelled_embeddings"] = points[:labelled]
+    ours = pick("max_herding", 30, embeddings=points[labelled:], params={"sigma": sigma}, **views)
     theirs = MaxHerding(metric="rbf", metric_dict={"gamma": 1 / sigma**2}, random_state=0)
-    rows, gains = theirs.query(points, y, batch_size=20, return_utilities=True)
-    views = {"labelled_embeddings": points[:labelled]} if labelled else {}
-    ours = pick("max_herding", 20, embeddings=points[labelled:], params={"sigma": sigma}, **views)
-    assert [row + labelled for row in rows_of(ours)] == rows.tolist()
-    np.testing.assert_allclose(ours.scores, np.nanmax(gains, axis=1), atol=1e-12)
+    y = np.where(np.arange(120) < labelled, 0.0, np.nan)
+    for row, score in zip(rows_of(ours), ours.scores, strict=True):
+        # One at a time: two rows that are alone together tie, and it goes by rounding there.
+        _, gains = theirs.query(points, y, return_utilities=True)
+        gains = gains[0] * np.isnan(y).sum() / (120 - labelled)  # its mean leaves picks out
+        assert row + labelled == np.flatnonzero(gains > np.nanmax(gains) - 1e-12)[0]
+        assert score == pytest.approx(np.nanmax(gains))
+        y[row + labelled] = 0.0
 
 
 def test_equal_uncertainties_make_max_herding() -> None:

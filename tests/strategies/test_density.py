@@ -98,14 +98,22 @@ def test_blocks_of_any_size_give_what_the_full_matrix_gives(
 @pytest.mark.parametrize("scale", [1e-42, 1e-25, 1e25, 3e38])
 def test_lengths_at_the_ends_of_float32_change_nothing(scale: float) -> None:
     rng = np.random.default_rng(3)
-    probs, signs = distributions(rng, 40, 3), rng.choice([-1.0, 0.0, 1.0], size=(40, 12))
-    embeddings = (signs * scale).astype(np.float32)
-    expected = ranked_batch(probs, signs, 40)
-    picks = ranked_batch(probs, embeddings, 40)
-    np.testing.assert_array_equal(picks.rows, expected.rows)
-    np.testing.assert_allclose(picks.scores, expected.scores, rtol=1e-12)
-    density = information_density(probs, embeddings, 40)
-    np.testing.assert_array_equal(density.rows, information_density(probs, signs, 40).rows)
+    probs = distributions(rng, 200, 3)
+    embeddings = (rng.uniform(-1, 1, size=(200, 12)) * scale).astype(np.float32)
+    moderate = embeddings.astype(np.float64) / scale
+    for picks, expected in (
+        (ranked_batch(probs, embeddings, 200), ranked_batch(probs, moderate, 200)),
+        (information_density(probs, embeddings, 200), information_density(probs, moderate, 200)),
+    ):
+        np.testing.assert_array_equal(picks.rows, expected.rows)
+        np.testing.assert_allclose(picks.scores, expected.scores, rtol=1e-12)
+
+
+def test_what_is_labelled_and_sure_scores_no_less_than_0() -> None:
+    embeddings = np.random.default_rng(6).normal(size=(300, 20))
+    picks = ranked_batch(np.tile([1.0, 0.0], (300, 1)), embeddings, 300, embeddings)
+    assert (picks.scores >= 0).all()
+    np.testing.assert_allclose(picks.scores, 0.0, atol=1e-15)
 
 
 def test_a_row_of_zeros_is_half_similar_to_everything() -> None:
@@ -146,3 +154,16 @@ def test_a_ranked_batch_without_labels_starts_with_the_most_uncertain_row() -> N
         assert picks.rows[0] == first
         assert picks.scores[0] == 1.0
         assert sorted(picks.rows.tolist()) == list(range(40))
+
+
+def test_a_ranked_batch_is_the_same_to_the_last_bit_in_blocks_of_any_size(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    rng = np.random.default_rng(7)
+    probs, embeddings = distributions(rng, 300, 3), rng.normal(size=(300, 37)).astype(np.float32)
+    whole = ranked_batch(probs, embeddings, 200, embeddings[:9])
+    for numbers in (37, 111, 999):
+        small_blocks(monkeypatch, numbers)
+        picks = ranked_batch(probs, embeddings, 200, embeddings[:9])
+        np.testing.assert_array_equal(picks.rows, whole.rows)
+        np.testing.assert_array_equal(picks.scores, whole.scores)

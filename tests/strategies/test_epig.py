@@ -72,6 +72,13 @@ def test_equal_rows_are_picked_from_the_lowest() -> None:
     assert pick(draws, 60).rows.tolist() == list(range(60))
 
 
+def test_draws_that_agree_tell_nothing_and_never_less() -> None:
+    draws = np.repeat(distributions(np.random.default_rng(3), 50, 1, 7), 6, axis=1)
+    scores = pick(draws, 50).scores
+    assert (scores >= 0).all()
+    np.testing.assert_allclose(scores, 0, atol=1e-6)
+
+
 def test_impossible_and_certain_classes_tell_nothing() -> None:
     draws = np.zeros((4, 3, 3))
     draws[:, :, 1] = 1.0

@@ -55,9 +55,10 @@ def test_two_classes_have_a_closed_form_however_certain_the_model_is(
     assert (np.diff(picks.scores) <= 0).all()
 
 
-def test_with_equal_weights_there_is_no_way_to_another_class() -> None:
+@pytest.mark.parametrize("weight", [0.0, 1.0])
+def test_with_equal_weights_there_is_no_way_to_another_class(weight: float) -> None:
     views = pool(8, classes=3)
-    views["head"] = np.column_stack([np.ones((3, 6)), [0.0, 2.0, 0.5]])
+    views["head"] = np.column_stack([np.full((3, 6), weight), [0.0, 2.0, 0.5]])
     assert mix(views, 8).scores.tolist() == pytest.approx([-1.5] * 8)
 
 

@@ -38,7 +38,7 @@ def test_the_catalogue_is_sorted_and_complete() -> None:
 def test_a_wrong_name_is_answered_with_the_nearest_and_with_all() -> None:
     with pytest.raises(UnknownStrategy, match="did you mean 'least_confidence'") as caught:
         get("LeastConfidense")
-    assert all(name in caught.value.detail for name in names())
+    assert all(known.name in caught.value.detail for known in strategies())
     assert [error.pointer for error in caught.value.errors] == ["/parameters/strategy"]
 
 
@@ -46,7 +46,7 @@ def test_a_wrong_name_is_answered_with_the_nearest_and_with_all() -> None:
 def test_a_name_that_resembles_none_is_answered_with_all(name: Any) -> None:
     with pytest.raises(UnknownStrategy, match="; valid names are ") as caught:
         get(name)
-    assert all(valid in caught.value.detail for valid in names())
+    assert all(known.name in caught.value.detail for known in strategies())
 
 
 def test_a_strategy_can_be_written_as_json() -> None:

@@ -91,3 +91,9 @@ def test_the_second_class_may_tie_with_the_first_anywhere(classes: int) -> None:
     probs[np.arange(len(first)), first] = probs[np.arange(len(first)), second] = 0.5
     np.testing.assert_array_equal(margin_confidence(probs), 0.0)
     np.testing.assert_array_equal(ratio_confidence(probs), 1.0)
+
+
+def test_probabilities_next_to_nothing_keep_their_logarithm() -> None:
+    tiny = np.array([1e-20, 1e-300])
+    probs = np.stack([np.ones(2), tiny], axis=1)
+    np.testing.assert_allclose(entropy(probs), -tiny * np.log(tiny), rtol=1e-12)
