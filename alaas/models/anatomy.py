@@ -85,15 +85,16 @@ def dissect(network: nn.Module, pixels: Tensor) -> Anatomy:
     finally:
         for hook in hooks:
             hook.remove()
-    head, entering = entered[-1] if entered else (None, None)
-    matrix = None if entering is None else heads.as_matrix(head, entering, logits)
+    head, entering = entered[-1] if entered else (None, logits)
+    matrix = heads.as_matrix(head, entering, logits)
+    handed_on = len(dropped) == 1 and dropped[0][1] is entering
     return Anatomy(
         classes=logits.shape[1],
         head=head,
-        dim=0 if entering is None else heads.flat(entering).shape[1],
+        dim=0 if head is None else heads.flat(entering).shape[1],
         matrix=matrix,
         dropouts=tuple(dict.fromkeys(layer for layer, _ in dropped)),
-        drops_last=len(dropped) == 1 and matrix is not None and entering is dropped[0][1],
+        drops_last=handed_on and matrix is not None,
         differentiable=_is_differentiable(network, pixels),
     )
 

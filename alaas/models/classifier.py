@@ -154,12 +154,12 @@ class Classifier:
 
     def _stochastic(self, images: Images) -> Callable[[], Tensor]:
         """One pass through the network; its last layers only, where no other one drops."""
-        pixels = self._input(images)
-        if not self.parts.drops_last:
+        pixels, head = self._input(images), self.parts.head
+        if head is None or not self.parts.drops_last:
             return lambda: self.network(pixels.clone())  # it may change its input in place
         if self._entering is None:
             self.network(pixels)
-        (layer,), head, entering = self.parts.dropouts, self.parts.head, self._entering
+        (layer,), entering = self.parts.dropouts, self._entering
         return lambda: head(layer(entering))
 
     def _diameter(self) -> float:

@@ -27,11 +27,13 @@ def flat(entering: Tensor) -> Tensor:
     return entering
 
 
-def as_matrix(layer: nn.Module, entering: Tensor, logits: Tensor) -> NDArray[np.float32] | None:
+def as_matrix(
+    layer: nn.Module | None, entering: Tensor, logits: Tensor
+) -> NDArray[np.float32] | None:
     """The layer as one (C, D + 1) matrix, weights and bias, where that is all it does.
 
     Args:
-        layer: The layer that makes the logits.
+        layer: The layer that makes the logits, if any.
         entering: What it received.
         logits: (B, C) what the network then returned.
 

@@ -90,7 +90,7 @@ def _dropped(layer: _DropoutNd, x: Tensor, rows: int, generator: torch.Generator
     """What the layer would make of `x` in training, with one mask for all items."""
     if layer.p == 1:
         return torch.zeros_like(x)
-    items = x.unflatten(0, (rows if len(x) % rows == 0 else 1, -1))
+    items = x.reshape(rows if len(x) % rows == 0 else 1, -1, *x.shape[1:])
     shape = [*items.shape[1:]]
     if isinstance(layer, _PER_CHANNEL):
         shape[2:] = [1] * len(shape[2:])
@@ -98,6 +98,6 @@ def _dropped(layer: _DropoutNd, x: Tensor, rows: int, generator: torch.Generator
     if not isinstance(layer, _ALPHA):
         return (items * kept / (1 - layer.p)).flatten(0, 1)
     # Mean and variance of what is standard normal stay as they are.
-    scale = ((1 - layer.p) * (1 + layer.p * SELU_FLOOR**2)) ** -0.5
+    scale: float = ((1 - layer.p) * (1 + layer.p * SELU_FLOOR**2)) ** -0.5
     shift = -scale * layer.p * SELU_FLOOR
     return (torch.where(kept, items, SELU_FLOOR) * scale + shift).flatten(0, 1)

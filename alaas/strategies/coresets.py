@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated
 
@@ -143,7 +144,7 @@ def _radius(
 ) -> float:
     """The radius within which rows and labelled rows cover all but the spared points."""
     squares = np.minimum(nearest, _squares_to(points, points[rows]))
-    return float(np.partition(squares, -1 - spared)[-1 - spared]) ** 0.5
+    return math.sqrt(np.partition(squares, -1 - spared)[-1 - spared])
 
 
 def _pairs_within(points: NDArray[np.float64], rows: Rows, radius: float) -> csr_array:

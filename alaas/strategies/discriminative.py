@@ -22,13 +22,23 @@ _STEPS = 100
 """Passes over its data that a fit takes, about."""
 
 
+def _work(s: Sizes, params: Mapping[str, Any]) -> Work:
+    fitted = min(s.M + s.K, params["fit_rows"]) + min(s.N, params["fit_rows"])
+    parts = min(s.K, params["sub_batches"])
+    return Work(
+        flops=parts * (4.0 * _STEPS * fitted + 6.0 * s.N) * s.D,
+        reads=parts * (8.0 * _STEPS * fitted + 4.0 * s.N) * s.D,
+        memory=40.0 * fitted * s.D + 48.0 * (s.N + s.M + s.K) + 24 * BLOCK,
+    )
+
+
 @strategy(
     family="geometry",
     aliases=("DAL", "DiscriminativeAL", "DiscriminativeActiveLearning"),
     cost="O(K N D)",
     paper="Gissin & Shalev-Shwartz 2019, arXiv:1907.06347",
     use="To make what is labelled look like the pool, where some of it is missing altogether.",
-    work=lambda s, params: _work(s, params),
+    work=_work,
 )
 def discriminative(
     embeddings: Embeddings,
@@ -91,16 +101,6 @@ def discriminative(
         rows = np.concatenate([rows, chosen])
         scores = np.concatenate([scores, _probabilities(logits[chosen])])
     return Picks(rows, scores)
-
-
-def _work(s: Sizes, params: Mapping[str, Any]) -> Work:
-    fitted = min(s.M + s.K, params["fit_rows"]) + min(s.N, params["fit_rows"])
-    parts = min(s.K, params["sub_batches"])
-    return Work(
-        flops=parts * (4.0 * _STEPS * fitted + 6.0 * s.N) * s.D,
-        reads=parts * (8.0 * _STEPS * fitted + 4.0 * s.N) * s.D,
-        memory=40.0 * fitted * s.D + 48.0 * (s.N + s.M + s.K) + 24 * BLOCK,
-    )
 
 
 class _Scale(NamedTuple):

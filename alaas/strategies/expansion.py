@@ -13,7 +13,6 @@ from alaas.strategies.cost import Sizes, Work
 from alaas.strategies.declaration import Picks
 from alaas.strategies.distances import BLOCK, blocks, unit_rows
 from alaas.strategies.neighbours import Neighbours, nearest_neighbours, neighbours_work
-from alaas.strategies.parameters import Range
 from alaas.strategies.registry import strategy
 
 Search: TypeAlias = Callable[[NDArray[np.floating], int], Neighbours]
@@ -144,8 +143,8 @@ def _graph_search(points: NDArray[np.floating]) -> Search:
         faiss.omp_set_num_threads(threads)
 
     def search(queries: NDArray[np.floating], k: int) -> Neighbours:
-        effort = faiss.SearchParametersHNSW(efSearch=max(_EFFORT, 2 * k))
-        squares, rows = graph.search(np.ascontiguousarray(queries, np.float32), k, params=effort)
+        graph.hnsw.efSearch = max(_EFFORT, 2 * k)
+        squares, rows = graph.search(np.ascontiguousarray(queries, np.float32), k)
         return Neighbours(rows, squares.astype(np.float64))
 
     return search

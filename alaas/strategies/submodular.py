@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from alaas.core.arrays import Embeddings, Rows
 from alaas.strategies.cost import Sizes, Work
 from alaas.strategies.declaration import Picks
-from alaas.strategies.distances import BLOCK, blocks, mean_row
+from alaas.strategies.distances import BLOCK, blocks
 from alaas.strategies.parameters import Range
 from alaas.strategies.selection import best
 
@@ -83,7 +83,8 @@ class Landmarks:
     ) -> None:
         self._points = points
         self._whole = size >= len(points)
-        self._origin = None if unit else mean_row(points)
+        self._unit = unit
+        self._origin = np.zeros(points.shape[1])
         rows = np.arange(len(points))
         self.rows = rows if self._whole else np.sort(rng.choice(rows, size, replace=False))
         # |x|^2 - 2 x.a + |a|^2 is one product, of (-2 x, |x|^2, 1) and (a, 1, |a|^2).
@@ -91,6 +92,9 @@ class Landmarks:
         self.placed, self.lengths = self._factors[:, :-2], self._factors[:, -1]
         for part in blocks(*self._factors.shape):
             self.placed[part] = self.place(points[self.rows[part]])
+        self._origin = self.placed.mean(axis=0)
+        for part in blocks(*self._factors.shape):
+            self.placed[part] -= self._origin
             self.lengths[part] = _squared_lengths(self.placed[part])
 
     @property
@@ -101,12 +105,11 @@ class Landmarks:
     def place(self, points: Embeddings) -> Floats:
         """Rows of any embeddings, as float64, to where distances are measured."""
         placed = points.astype(np.float64, order="C")
-        if self._origin is not None:
-            placed -= self._origin  # far from 0 the squares would cancel
-            return placed
-        lengths = np.sqrt(_squared_lengths(placed))
-        lengths[lengths == 0] = 1.0
-        placed /= lengths[:, None]
+        if self._unit:
+            lengths = np.sqrt(_squared_lengths(placed))
+            lengths[lengths == 0] = 1.0
+            placed /= lengths[:, None]
+        placed -= self._origin  # the shorter the rows, the less of a squared distance cancels
         return placed
 
     def take(self, rows: slice | Rows | list[int]) -> Floats:
@@ -203,15 +206,15 @@ class Cover:
         while len(picked) < most:
             rounded = np.round(exact, _DECIMALS)
             at = int(rounded.argmax())
-            row, gain = int(leaders[at]), float(rounded[at])
-            if gain <= 0 or (gain, -row) < runner_up:
+            row = int(leaders[at])
+            if rounded[at] <= 0 or (rounded[at], -row) < runner_up:
                 break
-            picked[row] = gain
             gains[row] = exact[at] = -np.inf
             known, squares = self._reach, self._landmarks.squares(self._landmarks.take([row]))
             self._reach = np.maximum(known, self._similarity(squares)[0])
             changed = np.flatnonzero(self._reach > known)
             exact -= self._worth(leaders, changed, known, self._reach)
+            picked[row] = float(self._weights @ (self._reach - known))
         return picked
 
     def _worth(self, rows: Rows | None, landmarks: Rows, low: Floats, high: Floats) -> Floats:

@@ -16,9 +16,10 @@ from alaas.strategies.mixing import alfa_mix, drop_query
 Array = NDArray[Any]
 
 
-def mix(views: dict[str, Array], budget: int, seed: int = 0, **params: float) -> Picks:
-    taken = (views[name] for name in ("embeddings", "head", "labelled_embeddings", "labels"))
-    return alfa_mix(*taken, budget, np.random.default_rng(seed), **params)
+def mix(views: dict[str, Array], budget: int, seed: int = 0, **params: Any) -> Picks:
+    names = ("embeddings", "head", "labelled_embeddings", "labels")
+    taken: dict[str, Any] = {name: views[name] for name in names}
+    return alfa_mix(**taken, budget=budget, rng=np.random.default_rng(seed), **params)
 
 
 def drop(views: dict[str, Array], budget: int, seed: int = 0, **params: Any) -> Picks:

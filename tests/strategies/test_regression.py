@@ -10,7 +10,7 @@ import pytest
 from numpy.typing import NDArray
 from oracles.regression import by_both, by_inputs, by_outputs
 
-from alaas.strategies import distances, regression
+from alaas.strategies import Picks, distances, regression
 from alaas.strategies.regression import (
     greedy_sampling,
     greedy_sampling_inputs,
@@ -33,9 +33,10 @@ def views_of(
     return {name: view.astype(dtype) for name, view in views.items()}
 
 
-def both(views: dict[str, Array], budget: int) -> Any:
+def both(views: dict[str, Array], budget: int) -> Picks:
     names = ("embeddings", "predictions", "labelled_embeddings", "targets")
-    return greedy_sampling(*(views[name] for name in names), budget)
+    taken: dict[str, Any] = {name: views[name] for name in names}
+    return greedy_sampling(**taken, budget=budget)
 
 
 @pytest.mark.parametrize("numbers", [1, 100, 1 << 20])
@@ -74,7 +75,7 @@ def test_views_may_differ_in_precision() -> None:
 @pytest.mark.parametrize("seed", range(20))
 def test_outputs_from_targets_on_a_grid_full_of_ties(seed: int) -> None:
     rng = np.random.default_rng(seed)
-    views = {
+    views: dict[str, Array] = {
         "predictions": rng.integers(-4, 5, size=25).astype(np.float32),
         "targets": rng.integers(-4, 5, size=1 + seed % 3).astype(np.float64),
     }

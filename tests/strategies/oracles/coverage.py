@@ -32,19 +32,15 @@ def greedy(similar: Array, known: Array, weights: Array, budget: int) -> Picked:
     for _ in range(budget):
         rest = [row for row in range(len(similar)) if row not in rows]
         gain = {
-            row: round(
-                math.fsum(
-                    weight * max(similar[i, row] - reach[i], 0.0)
-                    for i, weight in enumerate(weights)
-                )
-                / math.fsum(weights),
-                12,
+            row: math.fsum(
+                weight * max(similar[i, row] - reach[i], 0.0) for i, weight in enumerate(weights)
             )
+            / math.fsum(weights)
             for row in rest
         }
-        row = max(rest, key=lambda row: gain[row])
+        row = max(rest, key=lambda row: round(gain[row], 12))
         rows.append(row)
-        scores.append(gain[row])
+        scores.append(gain[row] if gain[row] > 5e-13 else 0.0)
         reach = [max(before, now) for before, now in zip(reach, similar[:, row], strict=True)]
     return rows, scores
 
