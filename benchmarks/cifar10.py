@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn.functional import pad, relu
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+CLASSES = 10
 BATCH = 500
 
 
@@ -49,7 +50,7 @@ class _Block(nn.Module):
 
 
 class ResNet20(nn.Module):
-    """The network of He et al. 2016, section 4.2, with n = 3."""
+    """The network of He et al. 2016, section 4.2, with n = 3, without its last layer."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -58,16 +59,11 @@ class ResNet20(nn.Module):
         self.layer1 = nn.Sequential(*(_Block(16, 16, 1) for _ in range(3)))
         self.layer2 = nn.Sequential(_Block(16, 32, 2), _Block(32, 32, 1), _Block(32, 32, 1))
         self.layer3 = nn.Sequential(_Block(32, 64, 2), _Block(64, 64, 1), _Block(64, 64, 1))
-        self.linear = nn.Linear(64, 10)
-
-    def features(self, x: Tensor) -> Tensor:
-        """(B, 64) means over space of what the last block gives, from (B, 3, 32, 32)."""
-        out = self.layer3(self.layer2(self.layer1(relu(self.bn1(self.conv1(x))))))
-        return out.mean(dim=(2, 3))
 
     def forward(self, x: Tensor) -> Tensor:
-        logits: Tensor = self.linear(self.features(x))
-        return logits
+        """(B, 64) means over space of what the last block gives, from (B, 3, 32, 32)."""
+        out: Tensor = self.layer3(self.layer2(self.layer1(relu(self.bn1(self.conv1(x))))))
+        return out.mean(dim=(2, 3))
 
 
 def load(folder: Path, *, keep: Path | None = None) -> dict[str, Featured]:
@@ -89,14 +85,19 @@ def load(folder: Path, *, keep: Path | None = None) -> dict[str, Featured]:
     network = ResNet20().eval()
     weights = load_file(folder / "resnet20-cifar10.safetensors")
     missing, unexpected = network.load_state_dict(weights, strict=False)
-    if unexpected or any(not name.endswith("num_batches_tracked") for name in missing):
-        raise ValueError(f"not the weights of ResNet-20: {missing} missing, {unexpected} too many")
+    # The counters of batches are not in the file; the last layer is not in the network.
+    wrong = [name for name in missing if not name.endswith("num_batches_tracked")]
+    wrong += set(unexpected) - {"linear.weight", "linear.bias"}
+    if wrong:
+        raise ValueError(f"these are not the weights of ResNet-20: {', '.join(wrong)}")
     made = {
         "pool": _featured(network, folder / "cifar10-train10k.zip"),
         "test": _featured(network, folder / "cifar10-test.zip"),
     }
     if keep is not None:
-        arrays = {f"{name}_{k}": v for name, part in made.items() for k, v in part._asdict().items()}
+        arrays = {
+            f"{name}_{k}": v for name, part in made.items() for k, v in part._asdict().items()
+        }
         np.savez(keep, allow_pickle=False, **arrays)
     return made
 
@@ -109,7 +110,7 @@ def _featured(network: ResNet20, archive: Path) -> Featured:
         names = sorted(name for name in pictures.namelist() if name.endswith(".jpg"))
         for start in range(0, len(names), BATCH):
             batch = [pictures.read(name) for name in names[start : start + BATCH]]
-            features.append(network.features(_normalised(batch)).numpy())
+            features.append(network(_normalised(batch)).numpy())
     _, classes = np.unique([name.split("/")[1] for name in names], return_inverse=True)
     return Featured(np.concatenate(features), classes.astype(np.int64))
 

@@ -13,10 +13,10 @@ from __future__ import annotations
 import argparse
 import csv
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
 from functools import partial
+from io import BytesIO
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -28,37 +28,11 @@ from alaas import strategies
 from alaas.strategies.views import softmax
 from benchmarks import cifar10
 from benchmarks.cifar10 import Featured
+from benchmarks.situations import BASELINE, SITUATIONS, Choice, Situation, label, rows_of
 
 FOLDER = Path(__file__).resolve().parent.parent / "docs" / "strategies"
-CLASSES = 10
 PASSES, DROPPED = 10, 0.5
-BASELINE = "random_sampling"
-
-Choice = tuple[str, Mapping[str, Any]]
-"""A strategy and its hyper-parameters."""
-
-
-@dataclass(frozen=True)
-class Situation:
-    """What there is at the start, and what is asked.
-
-    Attributes:
-        name: Its name in the table.
-        title: What stands over its picture.
-        start: Items labelled at random before the first round.
-        step: Items to label a round.
-        rounds: Rounds.
-        choices: What is compared.
-        pool: Makes the pool of one seed from all the pictures there are.
-    """
-
-    name: str
-    title: str
-    start: int
-    step: int
-    rounds: int
-    choices: tuple[Choice, ...]
-    pool: Callable[[Featured, np.random.Generator], Featured]
+COLOURS = ("#4477aa", "#ee6677", "#228833", "#ccbb44", "#66ccee", "#aa3377", "#ee8866", "#777777")
 
 
 class Curve(NamedTuple):
@@ -66,68 +40,6 @@ class Curve(NamedTuple):
 
     labels: list[int]
     accuracies: list[float]
-
-
-def whole(pictures: Featured, rng: np.random.Generator) -> Featured:
-    """Every picture."""
-    return pictures
-
-
-def long_tail(pictures: Featured, rng: np.random.Generator) -> Featured:
-    """A fiftieth of the rarest class and all of the most frequent, geometric in between."""
-    shares = 50.0 ** -(rng.permutation(CLASSES) / (CLASSES - 1))
-    return _rows(pictures, rng.random(len(pictures.classes)) < shares[pictures.classes])
-
-
-def redundant(pictures: Featured, rng: np.random.Generator) -> Featured:
-    """A fifth of the pictures five times each, with a little noise in the features."""
-    some = rng.choice(len(pictures.classes), len(pictures.classes) // 5, replace=False)
-    copied = _rows(pictures, np.repeat(some, 5))
-    noise = rng.normal(0, 0.05 * pictures.features.std(), copied.features.shape)
-    return copied._replace(features=(copied.features + noise).astype(np.float32))
-
-
-def _rows(pictures: Featured, rows: NDArray[Any]) -> Featured:
-    return Featured(pictures.features[rows], pictures.classes[rows])
-
-
-def _named(*names: str) -> tuple[Choice, ...]:
-    return tuple((name, {}) for name in (BASELINE, *names))
-
-
-FIRST = _named(
-    "k_center_greedy", "k_means_plus_plus", "k_means_sampling", "facility_location", "typi_clust",
-    "prob_cover", "max_herding",
-)  # fmt: skip
-UNSURE = _named(
-    "least_confidence", "margin_confidence", "entropy", "bald", "power_bald", "badge", "bait",
-    "cluster_margin", "diverse_mini_batch", "galaxy", "uncertainty_herding", "k_center_greedy",
-    "typi_clust",
-)  # fmt: skip
-BALANCED: tuple[Choice, ...] = (
-    *_named("margin_confidence", "badge", "galaxy", "k_center_greedy", "diverse_mini_batch"),
-    (BASELINE, {"balance": True}),
-    ("margin_confidence", {"balance": True}),
-    ("badge", {"balance": True}),
-)
-SITUATIONS = (
-    Situation("cold_start", "Cold start: no labels", 0, 10, 5, FIRST, whole),
-    Situation("few_labels", "Few labels", 20, 20, 8, (*UNSURE, ("max_herding", {})), whole),
-    Situation("many_labels", "Many labels", 500, 250, 6, UNSURE, whole),
-    Situation("redundant", "Redundant pool: each picture five times", 20, 20, 8, UNSURE, redundant),
-    Situation("long_tail", "Long tail: classes from 1 to 1/50", 20, 20, 8, BALANCED, long_tail),
-)
-
-
-def label(choice: Choice) -> str:
-    """What a choice is called in tables and pictures.
-
-    Example:
-        >>> label(("badge", {"balance": True})), label(("badge", {}))
-        ('badge, balance', 'badge')
-    """
-    name, params = choice
-    return ", ".join([name, *params])
 
 
 def curve(data: Mapping[str, Featured], task: tuple[Situation, Choice, int]) -> Curve:
@@ -138,7 +50,7 @@ def curve(data: Mapping[str, Featured], task: tuple[Situation, Choice, int]) -> 
     labelled = rng.permutation(len(pool.classes))[: situation.start]
     found = Curve([], [])
     for number in range(situation.rounds + 1):
-        head = train(_rows(pool, labelled)) if len(labelled) else None
+        head = train(rows_of(pool, labelled)) if len(labelled) else None
         if head is not None:
             found.labels.append(len(labelled))
             found.accuracies.append(_accuracy(head, data["test"]))
@@ -163,7 +75,7 @@ def train(labelled: Featured) -> NDArray[np.float64]:
     found = np.column_stack([model.coef_, model.intercept_])
     if len(model.classes_) == 2:
         found = np.concatenate([-found / 2, found / 2])
-    head = np.zeros((CLASSES, found.shape[1]))
+    head = np.zeros((cifar10.CLASSES, found.shape[1]))
     head[:, -1] = -100
     head[model.classes_] = found
     return head
@@ -248,6 +160,62 @@ def measure(
     return found
 
 
+def areas(rows: Iterable[Sequence[object]]) -> list[list[object]]:
+    """What each curve comes to: the area under it, and how far that is above a random choice.
+
+    Args:
+        rows: As `table` gives them.
+
+    Returns:
+        Situation, strategy, mean accuracy over the curve in percent, its gain over the baseline
+        in points, pair by pair of one seed, and half the width of the 95 % interval of the gain.
+    """
+    found: dict[tuple[object, object], list[Sequence[object]]] = {}
+    for situation, name, _, _, _, *values in rows:
+        found.setdefault((situation, name), []).append(values)
+    means = {key: 100 * np.array(values, float).mean(axis=0) for key, values in found.items()}
+    made: list[list[object]] = []
+    for (situation, name), area in means.items():
+        gain = interval(area - means[situation, BASELINE])
+        made.append([situation, name, *(f"{value:.2f}" for value in (area.mean(), *gain))])
+    return made
+
+
+def draw(rows: Iterable[Sequence[object]], path: Path) -> None:
+    """Draw the mean of each curve with its interval, one panel a situation."""
+    from matplotlib.figure import Figure
+    from PIL import Image
+
+    curves: dict[str, dict[str, list[tuple[float, ...]]]] = {}
+    for situation, name, *figures in rows:
+        points = curves.setdefault(str(situation), {}).setdefault(str(name), [])
+        points.append(tuple(float(str(one)) for one in figures[:3]))
+    shown = [situation for situation in SITUATIONS if situation.name in curves]
+    figure = Figure(figsize=(15, 4 * -(-len(shown) // 2)), dpi=80, layout="constrained")
+    for panel, situation in enumerate(shown, 1):
+        axes = figure.add_subplot(-(-len(shown) // 2), 2, panel)
+        for number, (name, points) in enumerate(curves[situation.name].items()):
+            labels, means, halves = np.array(points).T
+            style = COLOURS[number % len(COLOURS)] if number else "black"
+            dash = "--" if number > len(COLOURS) else "-"
+            axes.plot(labels, 100 * means, dash, color=style, lw=2.2 if number == 0 else 1.2,
+                      label=name)  # fmt: skip
+            axes.fill_between(
+                labels,
+                100 * (means - halves),
+                100 * (means + halves),
+                color=style,
+                alpha=0.07,
+                lw=0,
+            )
+        axes.set(title=situation.title, xlabel="labels", ylabel="test accuracy, %")
+        axes.legend(fontsize=7, loc="upper left", bbox_to_anchor=(1, 1))
+        axes.grid(alpha=0.3)
+    full = BytesIO()
+    figure.savefig(full, format="png")
+    Image.open(full).convert("RGB").quantize(128).save(path, optimize=True)
+
+
 def main() -> None:
     """Measure, write the table, and draw it."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -255,7 +223,7 @@ def main() -> None:
     parser.add_argument("--keep", type=Path, help="file to keep the features in")
     parser.add_argument("--out", type=Path, default=FOLDER, help="folder to write to")
     parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--jobs", type=int, default=1)
+    parser.add_argument("--jobs", type=int, default=1, help="curves that are measured at a time")
     names = [situation.name for situation in SITUATIONS]
     parser.add_argument("--situations", nargs="+", choices=names, default=names)
     given = parser.parse_args()
@@ -265,13 +233,16 @@ def main() -> None:
     rows = table(asked, measure(asked, data, given.seeds, given.jobs))
     head = ["situation", "strategy", "labels", "accuracy", "interval"]
     head += [f"seed_{seed}" for seed in range(given.seeds)]
-    with (given.out / "learning_curves.csv").open("w", newline="") as file:
+    _write(given.out / "learning_curves.csv", head, rows)
+    head = ["situation", "strategy", "area", "gain", "interval"]
+    _write(given.out / "areas.csv", head, areas(rows))
+    print((given.out / "areas.csv").read_text(), end="")
+    draw(rows, given.out / "learning_curves.png")
+
+
+def _write(path: Path, head: list[str], rows: Iterable[Sequence[object]]) -> None:
+    with path.open("w", encoding="utf-8", newline="") as file:
         csv.writer(file, lineterminator="\n").writerows([head, *rows])
-    draw(asked, rows, given.out / "learning_curves.png")
-
-
-def draw(situations: list[Situation], rows: list[list[object]], path: Path) -> None:
-    """Draw the mean of each curve with its interval, one picture a situation."""
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ with what this gives.
 
 from __future__ import annotations
 
+import csv
 import inspect
 import json
 import re
@@ -27,17 +28,19 @@ from alaas.server import http
 from alaas.server.errors import grpc_status
 from alaas.server.metrics import Metrics
 from alaas.server.service import Service
-from alaas.strategies import Strategy, registry
+from alaas.strategies import Param, Strategy, registry
+from alaas.strategies.wrappers import COMMON
 
 ROOT = Path(__file__).resolve().parent.parent
+AREAS = ROOT / "docs" / "strategies" / "areas.csv"
 BLOCK = re.compile(r"(?<=<!-- generated: )([\w-]+)( -->\n).*?(?=<!-- end -->)", re.DOTALL)
-HEADINGS = ("Args:", "Returns:", "Example:")
+HEADINGS = ("Args:", "Returns:", "Raises:", "Example:")
 
 
 def pages() -> dict[Path, str]:
     """Every file with a generated part, with its whole text as it should be."""
     made = {}
-    for path in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))):
+    for path in (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))):
         text = path.read_text(encoding="utf-8")
         if BLOCK.search(text):
             made[path] = BLOCK.sub(lambda found: f"{found[1]}{found[2]}{PARTS[found[1]]()}", text)
@@ -53,43 +56,80 @@ def _table(head: Iterable[str], rows: Iterable[Iterable[object]]) -> str:
     )
 
 
+def families() -> str:
+    """One row a family, with its strategies."""
+    return _table(
+        ("family", "strategies"),
+        ((name, ", ".join(f"`{one.name}`" for one in members)) for name, members in _families()),
+    )
+
+
 def strategy_table() -> str:
     """One row a strategy."""
     return _table(
-        ("strategy", "also called", "prefers", "reads", "cost"),
+        ("strategy", "when to choose it", "reads", "family"),
         (
-            (
-                f"`{one.name}`",
-                ", ".join(f"`{alias}`" for alias in one.aliases),
-                one.summary.rstrip("."),
-                ", ".join(f"`{view}`" for view in one.needs) or "nothing",
-                one.cost,
-            )
+            (f"[{one.name}](#{one.name})", one.use, _quoted(one.needs) or "nothing", one.family)
             for one in registry.strategies()
         ),
     )
 
 
+def common_parameters() -> str:
+    """The hyper-parameters that every strategy has."""
+    return _table(
+        ("parameter", "default", "allowed", "meaning"),
+        ((f"`{one.name}`", f"`{_said(one)}`", one.allowed, one.help) for one in COMMON),
+    )
+
+
 def strategy_sections() -> str:
-    """One section a strategy, from its declaration and its docstring."""
-    return "\n".join(_strategy(one) for one in registry.strategies())
+    """One section a strategy, by family, from its declaration and its docstring."""
+    return "\n".join(
+        "\n".join([f"## Family: {name}\n", *map(_strategy, members)])
+        for name, members in _families()
+    )
+
+
+def _families() -> list[tuple[str, list[Strategy]]]:
+    by_name: dict[str, list[Strategy]] = {}
+    for one in registry.strategies():
+        by_name.setdefault(one.family, []).append(one)
+    return sorted(by_name.items())
 
 
 def _strategy(one: Strategy) -> str:
+    reads = _quoted(one.needs) or "nothing of the pool"
+    if one.labelled:
+        reads += f"; {_quoted(one.labelled)} of what is labelled"
+    if one.optional:
+        reads += f"; {_quoted(one.optional)} of what is labelled, if given"
     facts = [
-        f"- Also called {', '.join(f'`{alias}`' for alias in one.aliases)}.",
-        f"- Family: {one.family}. Cost: {one.cost}. Source: {one.paper}.",
-        *(f"- `{param.name}`: {param.help} Default `{param.default!r}`." for param in one.params),
+        f"- When to choose it: {one.use}",
+        f"- Also called {_quoted(one.aliases)}." if one.aliases else "",
+        f"- Reads {reads}.",
+        f"- Cost: {one.cost}. Source: {one.paper}.",
+        *(f"- `{p.name}`: {p.help} Default `{_said(p)}`; {p.allowed}." for p in one.params),
     ]
-    lines = [f"## {one.name}", "", *facts, ""]
+    picture = f"![Ten picks of {one.name} in the plane](pictures/{one.name}.png)"
+    lines = [f"### {one.name}", "", *filter(None, facts), "", picture, ""]
     for heading, text in _sections(inspect.getdoc(one.function) or ""):
         if heading == "Example:":
             lines += ["```pycon", text, "```", ""]
         elif heading == "Args:":
             lines += [f"- {entry}" for entry in _entries(text)] + [""]
         else:
-            lines += [f"Returns: {text}" if heading else text, ""]
+            lines += [f"{heading} {text}".strip(), ""]
     return "\n".join(lines)
+
+
+def _quoted(names: Iterable[str]) -> str:
+    return ", ".join(f"`{name}`" for name in names)
+
+
+def _said(param: Param) -> str:
+    """The default of a hyper-parameter as JSON has it."""
+    return json.dumps(param.default)
 
 
 def _sections(doc: str) -> Iterator[tuple[str, str]]:
@@ -113,6 +153,28 @@ def _entries(text: str) -> list[str]:
             name, _, rest = line.partition(":")
             entries.append(f"`{name}`:{rest}")
     return entries
+
+
+def areas() -> str:
+    """One row a strategy, one column a situation: what `benchmarks.learning_curves` has found."""
+    with AREAS.open(encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    cells = {(row["strategy"], row["situation"]): _area(row) for row in rows}
+    situations = list(dict.fromkeys(row["situation"] for row in rows))
+    names = list(dict.fromkeys(row["strategy"] for row in rows))
+    return _table(
+        ("strategy", *(name.replace("_", " ") for name in situations)),
+        ((f"`{name}`", *(cells.get((name, one), "") for one in situations)) for name in names),
+    )
+
+
+def _area(row: dict[str, str]) -> str:
+    """The gain over a random choice, bold where the interval leaves out 0; or the area itself."""
+    gain, half = float(row["gain"]), float(row["interval"])
+    if row["strategy"] == "random_sampling":
+        return f"{float(row['area']):.1f} %"
+    text = f"{gain:+.1f} ± {half:.1f}"
+    return f"**{text}**" if abs(gain) > half else text
 
 
 def knobs() -> str:
@@ -205,11 +267,14 @@ def openapi() -> dict[str, Any]:
 
 
 CARD = ModelCard(
-    "", "", "", "", 0, (), 0, Preprocessing(size=(1, 1), mean=(0, 0, 0), std=(1, 1, 1))
+    "", "", "", "", 0, (), 0, Preprocessing(size=(1, 1), mean=(0, 0, 0), std=(1, 1, 1)), ()
 )
 TOTAL = {"counter": "_total"}
 PARTS: dict[str, Callable[[], str]] = {
+    "areas": areas,
     "commands": commands,
+    "common-parameters": common_parameters,
+    "families": families,
     "knobs": knobs,
     "metrics": metrics,
     "parameters": parameters,

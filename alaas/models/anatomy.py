@@ -65,21 +65,27 @@ def dissect(network: nn.Module, pixels: Tensor) -> Anatomy:
         ModelUnavailable: The network fails on it, or gives anything but (1, C).
     """
     entered: list[tuple[nn.Module, Tensor]] = []
-    dropped: list[tuple[_DropoutNd, Tensor]] = []
+    dropped: list[tuple[_DropoutNd, Tensor, Tensor]] = []
 
     def enter(layer: nn.Module, given: tuple[Tensor, ...], named: Mapping[str, Tensor]) -> None:
         entered.append((layer, heads.argument(given, named)))
 
-    def drop(layer: _DropoutNd, _: tuple[Tensor, ...], output: Tensor) -> Tensor:
-        dropped.append((layer, output.clone()))  # to be told from what the layer received
-        return dropped[-1][1]
+    def drop(
+        layer: _DropoutNd, given: tuple[Tensor, ...], named: Mapping[str, Tensor], made: Tensor
+    ) -> Tensor:
+        made = made.clone()  # to be told from what it received
+        dropped.append((layer, heads.argument(given, named), made))
+        return made
 
     hooks = [
         layer.register_forward_pre_hook(enter, with_kwargs=True)
         for layer in network.modules()
         if isinstance(layer, nn.Linear | nn.Conv2d)
     ]
-    hooks += [layer.register_forward_hook(drop) for layer in stochastic.dropouts(network)]
+    hooks += [
+        layer.register_forward_hook(drop, with_kwargs=True)
+        for layer in stochastic.dropouts(network)
+    ]
     try:
         logits = _logits(network, pixels)
     finally:
@@ -87,14 +93,17 @@ def dissect(network: nn.Module, pixels: Tensor) -> Anatomy:
             hook.remove()
     head, entering = entered[-1] if entered else (None, logits)
     matrix = heads.as_matrix(head, entering, logits)
-    handed_on = len(dropped) == 1 and dropped[0][1] is entering
+    drops_last = matrix is not None and len(dropped) == 1
+    if drops_last:
+        _, received, made = dropped[0]
+        drops_last = made is entering and made.equal(received)
     return Anatomy(
         classes=logits.shape[1],
         head=head,
         dim=0 if head is None else heads.flat(entering).shape[1],
         matrix=matrix,
-        dropouts=tuple(dict.fromkeys(layer for layer, _ in dropped)),
-        drops_last=handed_on and matrix is not None,
+        dropouts=tuple(dict.fromkeys(layer for layer, *_ in dropped)),
+        drops_last=drops_last,
         differentiable=_is_differentiable(network, pixels),
     )
 

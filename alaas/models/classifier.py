@@ -29,7 +29,7 @@ class Classifier:
 
     Its forward pass must return (B, C) logits; `probs` is their softmax. Embeddings are
     what its last linear or convolutional layer receives, averaged over space where that
-    is a map.
+    is a map. `parts` says what else it has views for.
 
     Args:
         network: Any module from (B, 3, H, W) float32 to (B, C) logits, each row on its own.
@@ -173,6 +173,6 @@ class Classifier:
         for name, tensor in sorted(self.network.state_dict().items()):
             total.update(name.encode())
             # The bytes, whatever the type: numpy has no bfloat16.
-            flat = tensor.detach().cpu().contiguous().view(-1)
-            total.update(flat.view(torch.uint8).numpy().tobytes() if flat.numel() else b"")
+            values = tensor.detach().cpu().contiguous().view(-1)
+            total.update(values.view(torch.uint8).numpy().tobytes() if values.numel() else b"")
         return total.hexdigest()[:16]

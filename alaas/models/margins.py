@@ -40,7 +40,7 @@ def margins(
         logits = network(inputs.clone())
     classes = logits.topk(min(candidates, logits.shape[1]), dim=1).indices
     finite = torch.softmax(logits.float(), dim=1).isfinite().all(dim=1)
-    lengths = torch.zeros(len(inputs), device=inputs.device)
+    lengths = inputs.new_zeros(len(inputs))
     lengths[~finite] = torch.nan
     if classes.shape[1] == 1:
         return lengths
@@ -69,18 +69,17 @@ def _step(
 ) -> tuple[Tensor, Tensor]:
     """The distances to the nearest borders, at most `farthest`, and the steps that lead there."""
     points.requires_grad_()
-    distances = torch.full((len(points),), farthest, device=points.device)
+    distances = points.new_full((len(points),), farthest)
     step = torch.zeros_like(points, requires_grad=False)
     with torch.enable_grad():
         # A copy, because a network may change its input in place.
-        logits = network(points.clone()).float().gather(1, classes)
+        logits = network(points.clone()).to(points.dtype).gather(1, classes)
         gaps = logits[:, :1] - logits[:, 1:]
     for gap in gaps.unbind(dim=1):
         (slope,) = torch.autograd.grad(gap.sum(), points, retain_graph=True)
         steepness = slope.flatten(1).norm(dim=1)
         distance = gap.detach().clamp(min=0) / steepness
-        # Without a slope there is no way there, even where the gap is 0.
-        nearer = (steepness > 0) & (distance < distances)
+        nearer = distance < distances  # without a slope it is infinite, or NaN on a border
         distances = torch.where(nearer, distance, distances)
         way = slope / steepness.view(-1, 1, 1, 1) * -distance.view(-1, 1, 1, 1)
         step = torch.where(nearer.view(-1, 1, 1, 1), way, step)

@@ -15,7 +15,7 @@ from alaas.strategies.neighbours import nearest_neighbours, neighbours_work
 _CANDIDATES = 3
 """Rows drawn for each cluster, of which the start of k-means keeps one."""
 
-_BATCH = 128
+_BATCH = 256
 """Rows of k-means++ that are drawn at a time, and then share one pass over the points."""
 
 _LEVEL = 1 + 1e-5

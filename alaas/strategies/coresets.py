@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from alaas.core.arrays import Embeddings, Rows
-from alaas.strategies.cost import Work
+from alaas.core.errors import FieldError, PoolTooLarge
+from alaas.strategies.cost import Sizes, Work
 from alaas.strategies.declaration import Picks
 from alaas.strategies.distances import BLOCK, blocks, squared_lengths
 from alaas.strategies.geometry import k_center_greedy
@@ -21,8 +22,16 @@ from alaas.strategies.selection import best
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
 
-_PAIR = 560
-"""Bytes for each pair of rows, as measured where a problem is hard: most are the solver's."""
+Points: TypeAlias = NDArray[np.float64]
+
+_PAIR = 1400
+"""Bytes that the solver takes for each pair of rows within a radius, where that is hard."""
+
+_EFFORT = 1e6
+"""Operations that the solver takes for each such pair, about."""
+
+_RADII = 10
+"""Radii that are tried, about."""
 
 
 @strategy(
@@ -31,10 +40,7 @@ _PAIR = 560
     cost="O(2^N)",
     paper="Sener & Savarese 2018, arXiv:1708.00489",
     use="A few thousand items where k_center_greedy is too coarse or outliers mislead it.",
-    work=lambda s, params: Work(
-        flops=5e3 * s.N**3 + 20.0 * s.N * (s.N + s.M) * s.D,
-        memory=_PAIR * s.N**2 + 24 * (s.N + s.M) * s.D + 100 * BLOCK,
-    ),
+    work=lambda s, params: _work(s, params["pairs"]),
 )
 def core_set(
     embeddings: Embeddings,
@@ -46,6 +52,9 @@ def core_set(
         float, Range(1e-9, 1), "How far above the least radius to stop, as a share of it."
     ] = 0.01,
     nodes: Annotated[int, Range(1, None), "Branches that the solver tries for one radius."] = 100,
+    pairs: Annotated[
+        int, Range(1, None), "Pairs of rows that the solver takes at most."
+    ] = 1_000_000,
 ) -> Picks:
     """The set that covers nearly the whole pool with the smallest balls around its rows.
 
@@ -55,11 +64,11 @@ def core_set(
     a radius will do is an integer program: pick K rows so that all others, but for the
     outliers, are within it of a pick or of a labelled row.
 
-    The paper halves its way to an exact radius, and we to within `gap` of it. A radius that
-    `nodes` branches do not settle counts as too small. Before solving, the pool is put in
-    order of length, so that its own order, but for ties, makes no difference. The problem
-    is NP-hard, and the estimate assumes that every pair is within the radius: choose from
-    a larger pool with ``max_pool``.
+    The paper halves its way to an exact radius, and we to within `gap` of it. The problem is
+    NP-hard: a radius that `nodes` branches do not settle, or that has more than `pairs` pairs
+    of rows within it, counts as too small. If the first radius has more the pool is refused,
+    and ``max_pool`` chooses from a part of it. Before solving, the pool is put in order of
+    length, so that its own order, but for ties, makes no difference.
 
     Args:
         embeddings: (N, D) embeddings of the pool.
@@ -68,10 +77,14 @@ def core_set(
         outliers: Share of the N rows, rounded down to whole rows.
         gap: Largest share by which the radius may exceed what is possible.
         nodes: Branches of the search tree for one radius.
+        pairs: Pairs of a row and one that could cover it, for one radius; about a kilobyte each.
 
     Returns:
         The rows of the set, ordered by k_center_greedy among themselves, with the distances
         in embedding units that they have in that order: never increasing.
+
+    Raises:
+        PoolTooLarge: The first radius has too many pairs within it.
 
     Example:
         Greedy picking takes 2 and 9, which leaves 7 uncovered but by a ball of radius 2;
@@ -87,44 +100,73 @@ def core_set(
     points -= origin
     known = np.empty((0, points.shape[1])) if labelled_embeddings is None else labelled_embeddings
     known = np.subtract(known, origin, dtype=np.float64)
-    spared = int(outliers * len(points))
-    chosen = _smallest_cover(points, budget, known, spared=spared, gap=gap, nodes=nodes)
+    search = _Search(points, known, budget, spared=int(outliers * len(points)))
+    chosen = search.run(gap=gap, nodes=nodes, pairs=pairs)
     picks = k_center_greedy(points[chosen], budget, known)
     return Picks(order[chosen[picks.rows]], picks.scores)
 
 
-def _smallest_cover(
-    points: NDArray[np.float64],
-    budget: int,
-    known: NDArray[np.float64],
-    *,
-    spared: int,
-    gap: float,
-    nodes: int,
-) -> Rows:
-    """The rows, ascending, around which balls of about the least radius cover the points."""
-    greedy = k_center_greedy(points, min(budget + spared + 1, len(points)), known)
-    chosen = np.sort(greedy.rows[:budget])
-    if len(greedy.rows) <= budget + spared:
-        return chosen  # whatever is not picked is an outlier
-    # Of budget + spared + 1 rows this far apart, two that are no outliers share a ball.
-    low = float(greedy.scores[-1]) / 2
-    nearest = _squares_to(points, known)
-    high = _radius(points, chosen, nearest, spared)
-    while high > (1 + gap) * low:
-        radius = (low + high) / 2
-        within = _pairs_within(points, np.flatnonzero(nearest > radius**2), radius)
-        cover = _cover(within, budget, spared, nodes)
-        if cover is None:
-            low = radius
-        else:
-            chosen, high = cover, min(radius, _radius(points, cover, nearest, spared))
-    return chosen
+def _work(s: Sizes, pairs: int) -> Work:
+    solved = min(float(s.N) ** 2, pairs)
+    return Work(
+        flops=_RADII * (2.0 * s.N * s.N * s.D + _EFFORT * solved) + 2.0 * (s.M + s.K) * s.N * s.D,
+        memory=_PAIR * solved + 24.0 * (s.N + s.M) * s.D + 64.0 * s.N + 100 * BLOCK,
+    )
 
 
-def _squares(
-    points: NDArray[np.float64], centres: NDArray[np.float64]
-) -> Iterator[tuple[slice, NDArray[np.float64]]]:
+class _Search:
+    """The search for the least radius around K rows that covers all points but the spared."""
+
+    def __init__(self, points: Points, known: Points, budget: int, *, spared: int) -> None:
+        self.points, self.budget, self.spared = points, budget, spared
+        self.nearest = _squares_to(points, known)
+        picks = k_center_greedy(points, min(budget + spared + 1, len(points)), known)
+        self.chosen = np.sort(picks.rows[:budget])
+        self.high = self._radius(self.chosen)
+        # Of K + spared + 1 rows this far apart, two that are covered share a ball.
+        self.low = float(picks.scores[-1]) / 2 if self.high else 0.0
+
+    def run(self, *, gap: float, nodes: int, pairs: int) -> Rows:
+        """The rows, ascending, of the smallest balls that were found."""
+        solved = 0
+        while self.high > (1 + gap) * self.low:
+            radius = (self.low + self.high) / 2
+            within = self._within(radius, pairs)
+            if within is None and not solved:
+                raise _too_large(len(self.points), radius, pairs)
+            solved += 1
+            found = None if within is None else _cover(within, self.budget, self.spared, nodes)
+            if found is None:
+                self.low = radius
+            else:
+                self.chosen, self.high = found, min(radius, self._radius(found))
+        return self.chosen
+
+    def _radius(self, rows: Rows) -> float:
+        """The radius that some rows, and those that are known, need."""
+        if self.spared + self.budget >= len(self.points):
+            return 0.0
+        squares = np.minimum(self.nearest, _squares_to(self.points, self.points[rows]))
+        return math.sqrt(np.partition(squares, -1 - self.spared)[-1 - self.spared])
+
+    def _within(self, radius: float, pairs: int) -> csr_array | None:
+        """(R, N) ones where a point is near one of R that need a cover; None if too many."""
+        from scipy.sparse import csr_array
+
+        open_points = self.points[self.nearest > radius**2]
+        counts, columns = [np.zeros(1, np.int64)], [np.zeros(0, np.int32)]
+        for _, squares in _squares(open_points, self.points):
+            near = squares <= radius**2
+            counts.append(np.count_nonzero(near, axis=1))
+            columns.append(np.nonzero(near)[1].astype(np.int32))
+            if sum(map(len, columns)) > pairs:
+                return None
+        indices, starts = np.concatenate(columns), np.cumsum(np.concatenate(counts))
+        shape = len(open_points), len(self.points)
+        return csr_array((np.ones(len(indices)), indices, starts), shape=shape)
+
+
+def _squares(points: Points, centres: Points) -> Iterator[tuple[slice, Points]]:
     """(B, K) squared distances, a block of points at a time."""
     lengths = squared_lengths(centres)
     for part in blocks(len(points), max(centres.shape)):
@@ -133,32 +175,19 @@ def _squares(
         yield part, np.maximum(squares, 0, out=squares)
 
 
-def _squares_to(points: NDArray[np.float64], centres: NDArray[np.float64]) -> NDArray[np.float64]:
-    """(N,) squared distance to the nearest centre."""
+def _squares_to(points: Points, centres: Points) -> NDArray[np.float64]:
+    """(N,) squared distance to the nearest centre; infinite if there is none."""
     parts = [squares.min(axis=1, initial=np.inf) for _, squares in _squares(points, centres)]
     return np.concatenate(parts)
 
 
-def _radius(
-    points: NDArray[np.float64], rows: Rows, nearest: NDArray[np.float64], spared: int
-) -> float:
-    """The radius within which rows and labelled rows cover all but the spared points."""
-    squares = np.minimum(nearest, _squares_to(points, points[rows]))
-    return math.sqrt(np.partition(squares, -1 - spared)[-1 - spared])
-
-
-def _pairs_within(points: NDArray[np.float64], rows: Rows, radius: float) -> csr_array:
-    """(R, N) matrix of ones where a point is within a radius of one of some rows."""
-    from scipy.sparse import csr_array
-
-    counts, columns = [np.zeros(1, np.int64)], []
-    for _, squares in _squares(points[rows], points):
-        near = squares <= radius**2
-        counts.append(np.count_nonzero(near, axis=1))
-        columns.append(np.nonzero(near)[1].astype(np.int32))
-    indices = np.concatenate(columns)
-    starts = np.cumsum(np.concatenate(counts))
-    return csr_array((np.ones(len(indices)), indices, starts), shape=(len(rows), len(points)))
+def _too_large(rows: int, radius: float, pairs: int) -> PoolTooLarge:
+    message = (
+        f"core_set: more than {pairs:,} pairs of {rows:,} rows are within {radius:.6g} of each "
+        "other, the radius that it tries first; use params.max_pool=N, which chooses from N "
+        "random items of the pool, or a larger params.pairs, or k_center_greedy"
+    )
+    return PoolTooLarge(message, errors=[FieldError("/parameters/strategy", message)])
 
 
 def _cover(within: csr_array, budget: int, spared: int, nodes: int) -> Rows | None:

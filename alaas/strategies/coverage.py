@@ -120,7 +120,7 @@ def prob_cover(
         if labelled_embeddings is not None:
             cover.add(labelled_embeddings)
         cover.add(embeddings[picks.rows])
-        more = cover.pick(budget - len(picks.rows), picks.rows)
+        more = cover.pick(budget - len(picks.rows))
         picks = Picks(*(np.concatenate(pair) for pair in zip(picks, more, strict=True)))
         if len(picks.rows) == budget:
             break
@@ -205,4 +205,4 @@ def facility_location(
     cover = Cover(landmarks, lambda squares: 1 - squares / 4)
     if labelled_embeddings is not None:
         cover.add(labelled_embeddings)
-    return completed(cover.pick(budget, np.empty(0, np.int64)), len(embeddings), budget)
+    return completed(cover.pick(budget), len(embeddings), budget)

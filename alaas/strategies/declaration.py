@@ -32,6 +32,9 @@ LABELLED = {
 }
 """The views of what is labelled already. Those that a strategy can do without default to None."""
 
+VIEWS = {**AXES, **MODEL, **LABELLED}
+"""Every view, and its axes."""
+
 RESERVED = ("n", "budget", "rng")
 """What a picker can take beside views: rows in the pool, rows to pick, a seeded generator."""
 

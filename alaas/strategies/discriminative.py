@@ -74,11 +74,12 @@ def discriminative(
         within a part. Of equally sure rows the lowest.
 
     Example:
-        >>> pool = np.array([[0.0], [1.0], [2.0], [9.0]])
-        >>> rows, chances = discriminative(
-        ...     pool, np.array([[0.0], [1.0]]), 2, np.random.default_rng(0), sub_batches=2
-        ... )
-        >>> rows
+        Once 9 is picked the right side is known, and the left is surer to be new than 8.
+
+        >>> pool, labelled = np.array([[-3.0], [0.0], [8.0], [9.0]]), np.array([[0.0]])
+        >>> discriminative(pool, labelled, 2, np.random.default_rng(0)).rows
+        array([3, 0])
+        >>> discriminative(pool, labelled, 2, np.random.default_rng(0), sub_batches=1).rows
         array([3, 2])
     """
     scale = _scale(embeddings)

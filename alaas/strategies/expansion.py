@@ -102,7 +102,7 @@ def neighbour_expansion(
         length = min(budget, 2 * length)
     rows = named[np.lexsort((named, squares[named], places[named]))][:budget]
     distances = squares[rows] / 2 if metric == "cosine" else np.sqrt(squares[rows])
-    return Picks(rows, -distances)
+    return Picks(rows, 0.0 - distances)  # a distance of 0 is no negative zero
 
 
 def _best_places(

@@ -182,7 +182,7 @@ def _gaussian(sigma: float) -> Similarity:
 def _herd(cover: Cover, rows: int, budget: int, labelled: Embeddings | None) -> Picks:
     if labelled is not None:
         cover.add(labelled)
-    return completed(cover.pick(budget, np.empty(0, np.int64)), rows, budget)
+    return completed(cover.pick(budget), rows, budget)
 
 
 def _uncertainties(probs: Probs, rows: Rows, measure: str, temperature: float) -> Floats:
@@ -195,9 +195,10 @@ def _uncertainties(probs: Probs, rows: Rows, measure: str, temperature: float) -
     found = np.empty(len(rows))
     for part in blocks(len(rows), probs.shape[1]):
         block = probs[rows[part]].astype(np.float64)
-        block /= block.max(axis=1, keepdims=True)  # or a low temperature would leave only zeros
-        block **= 1 / temperature
-        block /= block.sum(axis=1, keepdims=True)
+        if temperature != 1:
+            block /= block.max(axis=1, keepdims=True)  # or a low one would leave only zeros
+            block **= 1 / temperature
+            block /= block.sum(axis=1, keepdims=True)
         found[part] = measures[measure](block)
     return found
 

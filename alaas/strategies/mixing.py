@@ -41,7 +41,7 @@ def _mixing(sizes: Sizes, params: Mapping[str, Any]) -> Work:
     use="Few labels on features of a pretrained model: finds features not seen labelled yet.",
     work=_mixing,
 )
-def alfa_mix(  # noqa: PLR0917
+def alfa_mix(
     embeddings: Embeddings,
     head: Head,
     labelled_embeddings: Embeddings,

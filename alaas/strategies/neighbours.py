@@ -166,9 +166,9 @@ def _nearest_in_lists(
         index.add(shifted(points[part], origin))
     for part in blocks(len(queries), width, numbers=_PART):
         _, rows = index.search(shifted(queries[part], origin), wanted)
-        # Lists that hold too few rows leave -1: those queries are settled by a scan.
-        full = rows.min(axis=1) >= 0
-        yield _Found(part, rows, np.where(full, np.inf, -np.inf))
+        # What the other lists hold is not asked for. Where these hold too few rows there are
+        # -1 instead, which count as infinitely far, so that a scan settles the query.
+        yield _Found(part, rows, np.full(len(rows), np.inf))
 
 
 def _rounding(seen: NDArray[np.float32], squares: NDArray[np.float64]) -> NDArray[np.float64]:

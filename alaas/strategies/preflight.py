@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from alaas.core.errors import FieldError, PoolTooLarge
 from alaas.strategies.cost import Sizes, bytes_in_words, free_memory
-from alaas.strategies.declaration import Strategy
+from alaas.strategies.declaration import VIEWS, Strategy
 
 SHARE = 0.9
 """The share of the free memory that a strategy may take."""
@@ -18,18 +17,11 @@ SHARE = 0.9
 
 def sizes_of(views: Mapping[str, NDArray[Any]], rows: int, budget: int) -> Sizes:
     """The sizes of a selection, read from its views."""
-    probs, draws = views.get("probs", views.get("grads")), views.get("draws")
-    labelled = [view for name, view in views.items() if name.startswith(("labelled_", "labels"))]
-    classes = draws if probs is None else probs
-    embeddings = views.get("embeddings", np.empty((0, 0)))
-    return Sizes(
-        N=rows,
-        K=budget,
-        M=len(labelled[0]) if labelled else 0,
-        C=0 if classes is None else classes.shape[-1],
-        D=embeddings.shape[1],
-        T=0 if draws is None else draws.shape[1],
-    )
+    found = {"N": rows}
+    for name, view in views.items():
+        for axis, size in zip(VIEWS[name], view.shape, strict=True):
+            found.setdefault(axis, size)  # an axis such as D + 1 is no letter of its own
+    return Sizes(K=budget, **{letter: found[letter] for letter in "NMCDT" if letter in found})
 
 
 def preflight(

@@ -103,6 +103,10 @@ class Registry:
         return declared
 
     def _add(self, added: Strategy) -> None:
+        if taken := {param.name for param in added.params} & {param.name for param in COMMON}:
+            raise TypeError(
+                f"strategy {added.name}: every strategy has the hyper-parameter {min(taken)} already"
+            )
         keys = {_key(name): name for name in (added.name, *added.aliases)}
         for key, name in keys.items():
             if key in self._by_key:

@@ -113,7 +113,7 @@ def choose(
         from alaas.strategies.stochastic import perturbed
 
         keys = perturbed(
-            scores, rng, kind=wrappers.sampling, beta=wrappers.beta, floor=strategy.floor
+            scores, rng, kind=wrappers.sampling, beta=wrappers.sampling_beta, floor=strategy.floor
         )  # fmt: skip
 
     def ask(among: Rows | None, wanted: int) -> Picks:

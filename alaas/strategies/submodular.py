@@ -84,7 +84,7 @@ class Landmarks:
         self._points = points
         self._whole = size >= len(points)
         self._unit = unit
-        self._origin = np.zeros(points.shape[1])
+        self._origin = np.zeros(points.shape[1], np.float32)
         rows = np.arange(len(points))
         self.rows = rows if self._whole else np.sort(rng.choice(rows, size, replace=False))
         # |x|^2 - 2 x.a + |a|^2 is one product, of (-2 x, |x|^2, 1) and (a, 1, |a|^2).
@@ -92,7 +92,8 @@ class Landmarks:
         self.placed, self.lengths = self._factors[:, :-2], self._factors[:, -1]
         for part in blocks(*self._factors.shape):
             self.placed[part] = self.place(points[self.rows[part]])
-        self._origin = self.placed.mean(axis=0)
+        # In float32, so that distances between whole numbers stay exact.
+        self._origin = self.placed.mean(axis=0).astype(np.float32)
         for part in blocks(*self._factors.shape):
             self.placed[part] -= self._origin
             self.lengths[part] = _squared_lengths(self.placed[part])
@@ -154,34 +155,32 @@ class Cover:
         self._reach = np.zeros(len(weights))
 
     def add(self, points: Embeddings) -> None:
-        """Let rows that are labelled or picked already reach the landmarks."""
+        """Let rows that are labelled or picked already reach the landmarks; they gain no more."""
         for part in _tiles(len(points)):
             placed = self._landmarks.place(points[part])
             for some in _tiles(len(self._reach)):
                 nearest = self._similarity(self._landmarks.squares(placed, some)).max(axis=0)
                 np.maximum(self._reach[some], nearest, out=self._reach[some])
 
-    def pick(self, budget: int, taken: Rows) -> Picks:
+    def pick(self, budget: int) -> Picks:
         """Rows in the order of their gains; fewer than the budget if no other gains anything.
 
         Args:
             budget: Rows to pick at most.
-            taken: Rows that may not be picked; whether they reach anything is for `add` to say.
 
         Returns:
             The rows, and what each added to F when it was picked, as a share of all weight.
             Gains are compared to 12 decimals; of equal ones the lowest row is picked.
         """
         picked: dict[int, float] = {}
-        known = self._reach.copy()
+        known = self._reach
         gains = np.zeros(self._landmarks.size)
         if self._out_of_reach():
             gains += self._worth(None, np.arange(len(known)), known, np.ones(len(known)))
-        gains[taken] = -np.inf
         while len(picked) < budget and self._out_of_reach():
             changed = np.flatnonzero(self._reach > known)
             gains -= self._worth(None, changed, known, self._reach)
-            known = self._reach.copy()
+            known = self._reach
             found = self._lead(gains, budget - len(picked))
             if not found:
                 break

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from alaas.core.errors import FieldError, ModelOutputInvalid, ValidationFailed
-from alaas.strategies.declaration import AXES, LABELLED, MODEL, Strategy
+from alaas.strategies.declaration import LABELLED, VIEWS, Strategy
 
 DISTRIBUTIONS = ("probs", "draws", "labelled_probs")
 """The views whose last axis holds class probabilities."""
@@ -79,7 +79,7 @@ def missing_labels(strategy: Strategy) -> ValidationFailed:
 
 def _check_shape(name: str, shape: tuple[int, ...], sizes: dict[str, int]) -> None:
     """Compare a shape with the letters of its axes, and with the sizes that they had before."""
-    axes = {**AXES, **MODEL, **LABELLED}[name]
+    axes = VIEWS[name]
     if len(shape) != len(axes) or (shape[0] and 0 in shape):
         raise ModelOutputInvalid(
             f"the view {name!r} must have the axes ({', '.join(axes)}), got shape {shape}"

@@ -25,7 +25,7 @@ COMMON = (
           help="Choose from this many random items of the pool; 0 for all."),
     Param("sampling", str, "off", choices=("off", "power", "softmax", "softrank"),
           help="Draw at random in favour of high scores; for strategies that score each item."),
-    Param("beta", float, 1.0, minimum=1e-6,
+    Param("sampling_beta", float, 1.0, minimum=1e-6,
           help="How much the draw favours high scores; 0 would be uniform."),
     Param("balance", bool, False,
           help="Spread the picks so that labelled and picked items even out over the classes."),
@@ -48,7 +48,7 @@ class Wrappers:
 
     max_pool: int = 0
     sampling: Literal["off", "power", "softmax", "softrank"] = "off"
-    beta: float = 1.0
+    sampling_beta: float = 1.0
     balance: bool = False
     per_class: int = 0
     per_group: int = 0

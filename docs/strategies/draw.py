@@ -15,16 +15,15 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-import matplotlib as mpl
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
+from PIL import Image
 
 from alaas import strategies
 from alaas.strategies import Strategy
 from alaas.strategies.views import softmax
-
-mpl.use("Agg")
 
 FOLDER = Path(__file__).resolve().parent / "pictures"
 CLUSTERS = (  # centre, spread, items, class
@@ -38,6 +37,7 @@ LABELLED = ((-2.3, 1.4), (-1.5, 0.5), (1.4, 2.0), (2.1, 1.5), (0.9, -1.6), (1.7,
 CLASSES = (0, 0, 1, 1, 2, 2)
 BUDGET, PASSES, SEED = 10, 30, 3
 COLOURS = np.array(["#4477aa", "#cc8833", "#449966"])
+RED = "#bb2233"
 LIMITS = (-4.6, 4.6, -3.7, 3.7)
 
 Views = dict[str, NDArray[Any]]
@@ -51,7 +51,7 @@ def toy() -> Views:
     )
     labelled, labels = np.array(LABELLED), np.array(CLASSES)
     head = _head(labelled, labels)
-    passes = head + rng.normal(0, 0.5, (PASSES, *head.shape))
+    passes = head + rng.normal(0, 0.25, (PASSES, *head.shape))
     logits = _logits(points, head)
     probs = softmax(logits)
     lengths = np.sqrt((points**2).sum(axis=1, keepdims=True) + 1)
@@ -74,15 +74,18 @@ def _head(points: NDArray[Any], classes: NDArray[Any]) -> NDArray[np.float64]:
     from sklearn.linear_model import LogisticRegression
 
     model = LogisticRegression(C=0.5).fit(points, classes)
-    return np.column_stack([model.coef_, model.intercept_])
+    head: NDArray[np.float64] = np.column_stack([model.coef_, model.intercept_])
+    return head
 
 
 def _logits(points: NDArray[Any], head: NDArray[Any]) -> NDArray[Any]:
-    return points @ head[:, :-1].T + head[:, -1]
+    logits: NDArray[Any] = points @ head[:, :-1].T + head[:, -1]
+    return logits
 
 
 def _lengths(rows: NDArray[Any]) -> NDArray[Any]:
-    return np.sqrt((rows**2).sum(axis=1))
+    lengths: NDArray[Any] = np.sqrt((rows**2).sum(axis=1))
+    return lengths
 
 
 def _margins(logits: NDArray[Any], head: NDArray[Any]) -> NDArray[Any]:
@@ -104,45 +107,49 @@ def _surface(points: NDArray[Any]) -> NDArray[Any]:
 
 def draw(strategy: Strategy, views: Views) -> bytes:
     """A PNG of what a strategy picks."""
-    from PIL import Image
-
-    chosen = strategies.run(
-        strategy.name, views, ids=list(map(str, range(len(views["probs"])))), budget=BUDGET
-    )
+    points, known = views["embeddings"], views["labelled_embeddings"]
+    ids = [str(row) for row in range(len(points))]
+    chosen = strategies.run(strategy.name, views, ids=ids, budget=BUDGET)
     figure = Figure(figsize=(3.6, 2.9), dpi=100)
     axes = figure.add_axes((0, 0, 1, 1))
     axes.axis(LIMITS)
     axes.set_axis_off()
-    points = views["embeddings"]
-    shading = {"c": views["predictions"], "cmap": "viridis"}
+    colours = views["predictions"]
     if strategy.family != "regression":
-        shading = {"c": COLOURS[views["probs"].argmax(axis=1)]}
-        _borders(axes, views["head"])
-    axes.scatter(*points.T, s=9, alpha=0.45, linewidths=0, **shading)
-    axes.scatter(*views["labelled_embeddings"].T, s=26, marker="s", color="black")
-    picked = points[list(map(int, chosen.ids))]
-    axes.scatter(*picked.T, s=120, color="white", edgecolors="#bb2233", linewidths=1.2, zorder=3)
-    for number, (x, y) in enumerate(picked, 1):
-        axes.text(
-            x, y, str(number), ha="center", va="center_baseline", fontsize=7, weight="bold",
-            zorder=4 + number, color="#bb2233",
-        )  # fmt: skip
-    buffer = BytesIO()
-    figure.savefig(buffer, format="png", facecolor="white")
-    small = BytesIO()
-    Image.open(buffer).convert("RGB").quantize(48).save(small, format="png", optimize=True)
-    return small.getvalue()
+        colours = COLOURS[views["probs"].argmax(axis=1)]
+        _draw_borders(axes, views["head"])
+    axes.scatter(points[:, 0], points[:, 1], s=10, c=colours, alpha=0.65, linewidths=0)
+    axes.scatter(known[:, 0], known[:, 1], s=26, marker="s", color="black")
+    _draw_picks(axes, points[[int(row) for row in chosen.ids]])
+    return _png(figure)
 
 
-def _borders(axes: Any, head: NDArray[Any]) -> None:
-    """Draw where the predicted class changes."""
+def _draw_borders(axes: Axes, head: NDArray[Any]) -> None:
+    """The lines where the predicted class changes."""
     x, y = np.meshgrid(np.linspace(*LIMITS[:2], 400), np.linspace(*LIMITS[2:], 300))
     logits = _logits(np.stack([x, y], axis=-1), head)
-    ordered = np.sort(logits, axis=-1)
-    for one in range(3):
+    for one in range(logits.shape[-1]):
         lead = logits[..., one] - np.delete(logits, one, axis=-1).max(axis=-1)
         axes.contour(x, y, lead, levels=[0], colors="#999999", linewidths=0.8)
-    del ordered
+
+
+def _draw_picks(axes: Axes, picked: NDArray[Any]) -> None:
+    """Numbered circles, the first on top."""
+    for number, (x, y) in reversed(list(enumerate(picked, 1))):
+        above = 20 - number
+        axes.scatter(x, y, s=105, color="white", edgecolors=RED, linewidths=1.2, zorder=above)
+        axes.text(
+            x, y, str(number), ha="center", va="center_baseline", fontsize=7, weight="bold",
+            color=RED, zorder=above,
+        )  # fmt: skip
+
+
+def _png(figure: Figure) -> bytes:
+    """The figure as a PNG of few colours, which takes a third of the room."""
+    full, small = BytesIO(), BytesIO()
+    figure.savefig(full, format="png", facecolor="white")
+    Image.open(full).convert("RGB").quantize(64).save(small, format="png", optimize=True)
+    return small.getvalue()
 
 
 def main() -> None:

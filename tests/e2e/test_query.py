@@ -92,7 +92,7 @@ def test_quotas_and_subsets_are_asked_for_like_any_parameter(
     server: Server, uncertain: dict[str, float]
 ) -> None:
     pool = [{"uri": path, "group": row % 4} for row, path in enumerate(list(uncertain)[:100])]
-    params = {"per_group": 3, "max_pool": 80, "sampling": "power", "beta": 2.0}
+    params = {"per_group": 3, "max_pool": 80, "sampling": "power", "sampling_beta": 2.0}
     picked = []
     for protocol in ("http", "ws", "grpc"):
         with Client(server.urls[protocol]) as client:

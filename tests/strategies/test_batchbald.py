@@ -50,10 +50,12 @@ def test_unlikely_answers_count() -> None:
 
 
 def test_gains_that_float32_cannot_tell_apart_are_told_apart() -> None:
-    lead = 0.2 + 1e-10 * np.arange(30)
-    assert len(set(lead.astype(np.float32))) == 1
-    draws = np.stack([np.stack([0.5 + sign * lead, 0.5 - sign * lead], -1) for sign in (1, -1)], 1)
-    assert pick(draws, 1).rows.tolist() == [29]
+    chance = 0.6 + 1e-10 * np.arange(30)
+    assert len(set(chance.astype(np.float32))) == 1
+    other = np.full(30, 0.9)  # the nearer to it, the less the draws differ
+    draws = np.stack([np.stack([p, 1 - p], axis=-1) for p in (chance, other)], axis=1)
+    assert pick(draws, 3).rows[0] == 0
+    assert pick(draws[::-1], 3).rows[0] == 29
 
 
 def test_sampled_answers_tell_what_all_answers_tell() -> None:

@@ -98,6 +98,9 @@ def test_a_centre_without_rows_moves_to_the_row_that_is_worst_served() -> None:
     weights = np.array([1.0, 0.0, 1.0, 0.0])
     found = k_means(points, 2, rng(), start=np.array([[1.0], [1e6]]), weights=weights)
     assert sorted(found.centres[:, 0].tolist()) == [0.0, 2.0]
+    points, weights = np.append(points, [[-40.0]], axis=0), np.array([1.0, 1.0, 1.0, 0.1, 1.0])
+    found = k_means(points, 2, rng(), start=np.array([[1.0], [1e6]]), weights=weights)
+    assert sorted(found.centres[:, 0].tolist()) == pytest.approx([-40.0, 8 / 3.1])
 
 
 def test_rows_without_weight_move_no_centre() -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from oracles.coverage import cover, directions, entropies, greedy, herd
+from oracles.coverage import cover, directions, entropies, greedy, herd, uncertainty_herding
 from pools import pool, wide
 from scipy.spatial.distance import cdist
 
@@ -191,6 +191,14 @@ def test_prob_cover_with_a_radius_on_a_grid_full_of_ties(labelled: int, normalis
     np.testing.assert_allclose(selection.scores, scores, atol=1e-12)
 
 
+def test_a_ball_does_not_hold_what_is_its_radius_away() -> None:
+    line = np.array([[0.0], [1.0], [3.0]])
+    params = {"delta": 2.0, "normalise": False}
+    selection = pick("prob_cover", 2, embeddings=line, params=params)
+    assert rows_of(selection) == [0, 2]
+    np.testing.assert_allclose(selection.scores, [2 / 3, 1 / 3])
+
+
 def test_prob_cover_far_from_the_origin() -> None:
     points = clustered(60)
     params = {"delta": 1.5, "normalise": False}
@@ -266,6 +274,21 @@ def test_max_herding_agrees_with_scikit_activeml(labelled: int, sigma: float) ->
         assert row + labelled == np.flatnonzero(gains > np.nanmax(gains) - 1e-12)[0]
         assert score == pytest.approx(np.nanmax(gains))
         y[row + labelled] = 0.0
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_uncertainty_herding_of_grids_full_of_ties(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    grid = rng.integers(-2, 3, size=(12 + 3, 2)) + (1000 if seed % 2 else 0)
+    views = {
+        "probs": np.array([[0.5, 0.5], [0.75, 0.25], [1.0, 0.0]])[rng.integers(3, size=12)],
+        "embeddings": grid[:12].astype(np.float16),
+        **({"labelled_embeddings": grid[12:].astype(np.float16)} if seed % 3 else {}),
+    }
+    rows, scores = uncertainty_herding(views, 12)
+    found = pick("uncertainty_herding", 12, **views)
+    assert rows_of(found) == rows
+    np.testing.assert_allclose(found.scores, scores, rtol=1e-8, atol=1e-12)
 
 
 def test_equal_uncertainties_make_max_herding() -> None:

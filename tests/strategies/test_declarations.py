@@ -230,6 +230,15 @@ def test_a_picker_says_what_it_takes() -> None:
         declare(toy_picker)
 
 
+def test_a_hyper_parameter_of_all_strategies_is_no_strategys_own() -> None:
+    def greedy(probs: Probs, *, max_pool: int = 3) -> Scores:
+        """Doc."""
+        return probs[:, 0]
+
+    with pytest.raises(TypeError, match="every strategy has the hyper-parameter max_pool already"):
+        declare(greedy)
+
+
 def test_the_docstring_must_be_there() -> None:
     def silent(probs: Probs) -> Scores:
         return probs[:, 0]

@@ -91,3 +91,72 @@ def test_working_memory_is_a_few_numbers_a_row(monkeypatch: pytest.MonkeyPatch) 
     finally:
         tracemalloc.stop()
     assert peak < points.nbytes / 4
+
+
+@pytest.mark.parametrize("block", [4, 40, 400])
+@pytest.mark.parametrize("labelled", [0, 3])
+def test_ties_go_to_the_lowest_row_wherever_the_front_ends(
+    monkeypatch: pytest.MonkeyPatch, block: int, labelled: int
+) -> None:
+    monkeypatch.setattr(geometry, "_BLOCK", block)
+    monkeypatch.setattr(geometry, "_BESIDE", 0)
+    points = np.random.default_rng(block).integers(0, 4, (120 + labelled, 2)).astype(np.float32)
+    pool, known = 120 * points[labelled:], 120 * points[:labelled]
+    rows, scores = k_center({"embeddings": pool, "labelled_embeddings": known}, 40)
+    picks = k_center_greedy(pool, 40, known)
+    assert picks.rows.tolist() == rows
+    np.testing.assert_allclose(picks.scores, scores, rtol=1e-12)
+
+
+def spread(kind: str, rows: int, dims: int) -> np.ndarray:
+    rng = np.random.default_rng(8)
+    noise = rng.normal(size=(rows, dims))
+    if kind == "clusters":
+        noise = (
+            0.3 * noise + rng.normal(size=(rows // 20, dims))[rng.integers(rows // 20, size=rows)]
+        )
+    return noise.astype(np.float32)
+
+
+@pytest.mark.parametrize(("kind", "share"), [("noise", 0.25), ("clusters", 0.75)])
+def test_most_rows_wait_through_most_picks(
+    monkeypatch: pytest.MonkeyPatch, kind: str, share: float
+) -> None:
+    pairs = 0
+    draw_nearer = geometry._draw_nearer
+
+    def counted(nearest: np.ndarray, points: np.ndarray, *rest: np.ndarray) -> None:
+        nonlocal pairs
+        pairs += len(points) * len(rest[-1])
+        draw_nearer(nearest, points, *rest)
+
+    monkeypatch.setattr(geometry, "_BLOCK", 1 << 13)
+    monkeypatch.setattr(geometry, "_draw_nearer", counted)
+    k_center_greedy(spread(kind, 4000, 64), 200)
+    assert pairs < share * 4000 * 200
+
+
+def test_duplicates_are_not_measured_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    measured = 0
+    squared_distances = geometry._squared_distances
+
+    def counted(points: np.ndarray, others: np.ndarray) -> np.ndarray:
+        nonlocal measured
+        measured += len(points)
+        return squared_distances(points, others)
+
+    monkeypatch.setattr(geometry, "_BLOCK", 1 << 10)
+    monkeypatch.setattr(geometry, "_squared_distances", counted)
+    picks = k_center_greedy(np.ones((3000, 16), np.float32), 3000)
+    assert picks.rows.tolist() == list(range(3000))
+    assert measured < 5 * 3000
+
+
+def test_it_agrees_with_scikit_activeml() -> None:
+    from skactiveml.pool import CoreSet
+
+    points = np.random.default_rng(9).normal(size=(300, 12))
+    theirs = CoreSet(random_state=0).query(
+        points, np.array([0.0] * 5 + [np.nan] * 295), batch_size=60
+    )
+    assert k_center_greedy(points[5:], 60, points[:5]).rows.tolist() == (theirs - 5).tolist()

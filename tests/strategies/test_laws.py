@@ -210,8 +210,9 @@ def test_a_permuted_pool_gives_the_permuted_answer(case: Case) -> None:
     params = check_params(case.strategy, None)
     permuted = {name: rows[order] if name in AXES else rows for name, rows in arrays.items()}
     scores = score(case.strategy, case.views(arrays), params)
-    assert len(np.unique(scores)) == N
     np.testing.assert_array_equal(score(case.strategy, case.views(permuted), params), scores[order])
+    if len(np.unique(scores)) < N:  # counts of votes tie, and ties go by row
+        return
     ids = np.array(ids_of(N))
     chosen = choose(
         case.strategy, scores[order], ids=ids[order].tolist(), budget=9, params=params, seed=0

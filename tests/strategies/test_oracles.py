@@ -36,9 +36,11 @@ def some_views(draw: st.DrawFn, strategy: Strategy) -> Views:
     }
     drawn = {name: draw(views[name]) for name in strategy.needs if name in views}
     taken = {*strategy.needs, *strategy.labelled, *strategy.optional}
+    least = 1 if strategy.labelled else 0
+    labelled = draw(st.integers(least, 3))
     if "embeddings" in taken:
-        drawn |= draw(some_embeddings(n, least=1 if strategy.labelled else 0))
-    if labelled := len(drawn.get("labelled_embeddings", ())):
+        drawn |= draw(some_embeddings(n, labelled))
+    if labelled:
         drawn["labelled_probs"] = draw(some_distributions(labelled, classes))
         drawn["labels"] = draw(arrays(np.int64, labelled, elements=st.integers(0, classes - 1)))
         values = st.integers(-3, 3).map(float)
@@ -56,9 +58,9 @@ def some_distributions(draw: st.DrawFn, *shape: int) -> Array:
 
 
 @st.composite
-def some_embeddings(draw: st.DrawFn, n: int, *, least: int) -> Views:
+def some_embeddings(draw: st.DrawFn, n: int, labelled: int) -> Views:
     """Points of a small grid, near the origin or far away, and perhaps some labelled."""
-    dims, labelled = draw(st.integers(1, 3)), draw(st.integers(least, 3))
+    dims = draw(st.integers(1, 3))
     # Multiples of n have an exact mean, so that rows equally far from it tie exactly.
     grid = draw(arrays(np.int64, (n + labelled, dims), elements=st.integers(-2, 2)))
     dtype = draw(st.sampled_from([np.float16, np.float32, np.float64]))

@@ -197,7 +197,7 @@ class TestSampling:
     PROBS = np.array([[0.5, 0.5], [0.9, 0.1], [0.99, 0.01]])
 
     def first(self, kind: str, beta: float, draws: int = 2000) -> list[float]:
-        params = {"sampling": kind, "beta": beta}
+        params = {"sampling": kind, "sampling_beta": beta}
         seen = Counter(
             run("least_confidence", {"probs": self.PROBS}, ids=["0", "1", "2"], budget=1,
                 seed=seed, params=params).ids[0]
@@ -231,7 +231,7 @@ class TestSampling:
             for seed in range(100)
             for row in rows(
                 run(name, {"probs": probs}, ids=ids_of(40), budget=5, seed=seed,
-                    params={"sampling": kind, "beta": 4.0}).ids
+                    params={"sampling": kind, "sampling_beta": 4.0}).ids
             )
         ]  # fmt: skip
         assert np.mean(np.array(chosen) < 20) > 0.6
@@ -259,7 +259,7 @@ class TestSampling:
 
 
 def test_what_is_asked_of_all_is_in_the_record_only_where_it_is_asked() -> None:
-    chosen = toys.run("lottery", {}, ids=ids_of(9), budget=1, params={"max_pool": 5, "beta": 1.0})
+    chosen = toys.run("lottery", {}, ids=ids_of(9), budget=1, params={"max_pool": 5, "sampling_beta": 1.0})
     assert chosen.params == {"max_pool": 5}
 
 

@@ -107,13 +107,16 @@ def test_views_are_those_of_torchvision(name: str, head: str) -> None:
         probs = network(given).softmax(1).numpy()
         embeddings = headless(given).numpy()
     classifier = Classifier(network, spec(SIZE))
-    views = classifier.views(images, ("probs", "embeddings"))
+    views = classifier.views(images, ("probs", "embeddings", "head"))
     assert (classifier.classes, classifier.dim) == (probs.shape[1], embeddings.shape[1])
     assert views["probs"].dtype == views["embeddings"].dtype == np.float32
     for found, wanted in ((views["probs"], probs), (views["embeddings"], embeddings)):
         np.testing.assert_allclose(found, wanted, rtol=1e-3, atol=1e-4 * np.abs(wanted).max())
         # Rows of a random network are much alike: the error must be small beside what they differ.
         assert np.abs(found - wanted).max() < 0.01 * np.abs(wanted[0] - wanted[1]).max()
+    logits = views["embeddings"] @ views["head"][:, :-1].T + views["head"][:, -1]
+    found = torch.from_numpy(logits).softmax(1).numpy()
+    np.testing.assert_allclose(found, views["probs"], rtol=1e-3, atol=1e-6)
 
 
 def test_embeddings_of_a_convolutional_head_are_averaged_over_space() -> None:
@@ -171,11 +174,20 @@ def test_only_the_named_views_are_computed() -> None:
 
 
 def test_no_rows_give_views_of_no_rows() -> None:
-    views = Classifier(Plain(), spec(8)).views(pictures(0, 8), ("probs", "embeddings"))
+    network = nn.Sequential(Plain(), nn.Dropout(0.5), nn.Linear(4, 2))
+    classifier = Classifier(network, spec(8))
+    views = classifier.views(pictures(0, 8), classifier.provides, n_drop=5)
     assert {name: rows.shape for name, rows in views.items()} == {
-        "probs": (0, 4),
-        "embeddings": (0, 3),
+        "probs": (0, 2),
+        "embeddings": (0, 4),
+        "head": (2, 5),
+        "grads": (0, 2),
+        "draws": (0, 5, 2),
+        "margins": (0,),
     }
+    assert {rows.dtype for rows in views.values()} == {np.dtype(np.float32)}
+    # The model is the same whether or not an item of this micro-batch could be read.
+    assert (views["head"] == classifier.views(pictures(1, 8), ("head",))["head"]).all()
 
 
 @pytest.mark.filterwarnings("ignore:The given NumPy array is not writable")
@@ -264,8 +276,8 @@ def test_the_wrong_size_for_a_vision_transformer() -> None:
 
 
 def test_a_view_that_there_is_not() -> None:
-    with pytest.raises(ModelUnavailable, match="no view draws, grads"):
-        Classifier(Plain(), spec(8)).views(pictures(1, 8), ("probs", "grads", "draws"))
+    with pytest.raises(ModelUnavailable, match=r"no view draws, predictions$"):
+        Classifier(Plain(), spec(8)).views(pictures(1, 8), ("probs", "predictions", "draws"))
 
 
 class Colours(nn.Module):
@@ -277,7 +289,8 @@ class Colours(nn.Module):
 
 def test_embeddings_need_a_head() -> None:
     classifier = Classifier(Colours(), spec(8))
-    assert (classifier.head, classifier.classes, classifier.dim) == (None, 3, 0)
+    assert (classifier.parts.head, classifier.classes, classifier.dim) == (None, 3, 0)
+    assert classifier.provides == ("probs", "margins")
     assert classifier.views(pictures(2, 8), ("probs",))["probs"].shape == (2, 3)
     with pytest.raises(ModelUnavailable, match="this model has no view embeddings"):
         classifier.views(pictures(2, 8), ("embeddings",))

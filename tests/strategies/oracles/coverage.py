@@ -58,7 +58,7 @@ def max_herding(views: Mapping[str, Array], budget: int) -> Picked:
 
 def uncertainty_herding(views: Mapping[str, Array], budget: int) -> Picked:
     ranked = [sorted([0.0, *map(float, row)], reverse=True) for row in views["probs"]]
-    weights = [1 - (row[0] - row[1]) / sum(row) for row in ranked]
+    weights = [1 - (row[0] - row[1]) for row in ranked]
     _, labelled = placed(views)
     between = [
         float(np.linalg.norm(one - other))
@@ -130,9 +130,10 @@ def seeded(oracle: Tied) -> Seeded:
 PICKS: dict[str, Tied] = {
     "facility_location": facility_location,
     "max_herding": max_herding,
-    "uncertainty_herding": uncertainty_herding,
 }
 SEEDED: dict[str, Seeded] = {
     "prob_cover": prob_cover,
-    **{name: seeded(oracle) for name, oracle in PICKS.items()},
+    # Where labels are close, so is sigma to what the scaling to length 1 rounds away: the
+    # picks of `PICKS` agree, the last digits of their scores do not.
+    "uncertainty_herding": seeded(uncertainty_herding),
 }

@@ -5,8 +5,9 @@ from __future__ import annotations
 import itertools
 from collections import Counter
 
-from oracles.tables import Chance, Choose
 from scipy import stats
+
+from oracles.tables import Chance, Choose
 
 
 def uniform_without_replacement(choose: Choose) -> float:
