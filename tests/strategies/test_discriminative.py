@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from alaas.strategies import Sizes, check_params, discriminative as module, get
+from alaas.strategies import Sizes, check_params, get
+from alaas.strategies import discriminative as module
 from alaas.strategies.discriminative import discriminative
 
 Array = NDArray[Any]
@@ -24,7 +25,7 @@ def cloud(n: int, *, dims: int = 5, seed: int = 0) -> Array:
 
 def test_a_region_without_labels_comes_first() -> None:
     pool = np.concatenate([cloud(60), 6 + cloud(20, seed=1)])
-    rows = discriminative(pool, cloud(15, seed=2), 10, rng()).rows
+    rows = discriminative(pool, cloud(15, seed=2), 10, rng(), sub_batches=1).rows
     assert (rows >= 60).all()
 
 
@@ -87,7 +88,7 @@ def test_a_fit_looks_at_no_more_rows_than_it_may(monkeypatch: pytest.MonkeyPatch
 
 def test_a_sample_finds_what_the_whole_finds() -> None:
     pool = np.concatenate([cloud(600), 5 + cloud(200, seed=1)])
-    rows = discriminative(pool, cloud(50, seed=2), 20, rng(), fit_rows=100).rows
+    rows = discriminative(pool, cloud(50, seed=2), 20, rng(), sub_batches=1, fit_rows=100).rows
     assert (rows >= 600).all()
 
 

@@ -260,6 +260,7 @@ def test_a_network_may_change_its_input() -> None:
     found = margins(build(inplace=True), x, farthest=FAR)
     assert torch.equal(x, before)
     assert torch.equal(found, margins(build(inplace=False), x, farthest=FAR))
+    assert "margins" in Classifier(build(inplace=True), spec(4)).provides
 
 
 def test_the_network_stays_as_it_is() -> None:

@@ -6,9 +6,10 @@ import itertools
 from collections import Counter
 
 import numpy as np
-from oracles.tables import Array, Chance, Choose
 from scipy import stats
 from scipy.spatial.distance import cdist
+
+from oracles.tables import Array, Chance, Choose
 
 
 def radius(pool: Array, known: Array, rows: tuple[int, ...], spared: int) -> float:
@@ -40,7 +41,7 @@ def half_by_distance(choose: Choose) -> float:
     chance = [0.5 / 5 + 0.5 * square / sum(away) for square in away]
     pairs = list(itertools.permutations(range(5), 2))
     draws = 200 * len(pairs)
-    seen = Counter(choose(5, 2, seed, embeddings=pool) for seed in range(draws))
+    seen = Counter(choose(5, 2, seed, embeddings=pool) for seed in range(draws, 2 * draws))
     expected = [draws * chance[a] * chance[b] / (1 - chance[a]) for a, b in pairs]
     return float(stats.chisquare([seen[pair] for pair in pairs], expected).pvalue)
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import numpy as np
-from oracles.tables import Array, Picked, Seeded
 from scipy.optimize import minimize
+
+from oracles.tables import Array, Picked, Seeded
 
 
 def logits_of_new(pool: Array, old: Array, new: Array) -> Array:

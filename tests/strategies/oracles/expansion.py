@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import numpy as np
-from oracles.tables import Array, Picked, Tied
 from scipy.spatial.distance import cdist
+
+from oracles.tables import Array, Picked, Tied
 
 
 def in_turns(views: Mapping[str, Array], budget: int) -> Picked:
