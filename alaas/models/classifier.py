@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 import warnings
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping
 
 import numpy as np
 import torch
@@ -77,7 +77,7 @@ class Classifier:
         needs: Collection[str],
         *,
         n_drop: int = 10,
-        seed: Sequence[int] = (0,),
+        seed: int = 0,
     ) -> dict[str, NDArray[np.floating]]:
         """Compute the named views of a micro-batch.
 
@@ -85,9 +85,8 @@ class Classifier:
             images: (B, H, W, 3) uint8 pixels, already of the model's size.
             needs: View names out of `provides`.
             n_drop: Stochastic passes, T, where draws are among them.
-            seed: What tells apart random numbers. The draws of all micro-batches of a query
-                must come from the same T networks, so they follow its first number, that of
-                the query, alone.
+            seed: Seed of the draws: with the same one every micro-batch meets the same T
+                networks.
 
         Returns:
             View name to its float32 rows: ``probs`` (B, C), ``embeddings`` (B, D), ``grads``
@@ -101,7 +100,7 @@ class Classifier:
             raise ModelUnavailable(f"this model has no view {', '.join(sorted(missing))}")
         if len(images):
             try:
-                arrays = self._computed(images, needs, n_drop, seed[0])
+                arrays = self._computed(images, needs, n_drop, seed)
             finally:
                 self._entering = None
         else:

@@ -56,9 +56,7 @@ def infer(plan: Plan, batch: Batch, classifier: Classifier, digest: str) -> View
     if not plan.needs:
         return Views(batch.seq, batch.ids, {}, "", batch.failures)
     needs = [name for name in plan.needs if name not in MODEL or batch.seq == 0]
-    arrays = classifier.views(
-        batch.array, needs, n_drop=plan.n_drop, seed=(plan.seed, batch.seq)
-    )  # fmt: skip
+    arrays = classifier.views(batch.array, needs, n_drop=plan.n_drop, seed=plan.seed)
     return Views(batch.seq, batch.ids, arrays, digest, batch.failures)
 
 

@@ -71,19 +71,19 @@ def test_as_many_passes_as_asked_for_and_none_twice(build: Any, n_drop: int) -> 
 class TestSeed:
     def test_means_the_same_draws_bit_for_bit(self, build: Any) -> None:
         torch.manual_seed(1)
-        first = draw(build(), seed=(5, 2))
+        first = draw(build(), seed=5)
         torch.manual_seed(2)
-        assert (draw(build(), seed=(5, 2)) == first).all()
-        assert not np.isclose(draw(build(), seed=(6, 2)), first).any(axis=2).any()
+        assert (draw(build(), seed=5) == first).all()
+        assert not np.isclose(draw(build(), seed=6), first).any(axis=2).any()
 
     def test_draws_more_of_the_same(self, build: Any) -> None:
         assert (draw(build(), 7)[:, :3] == draw(build(), 3)).all()
 
     def test_draws_the_same_networks_for_every_micro_batch(self, build: Any) -> None:
         classifier, images = Classifier(build(), spec(8)), pictures(7, 8)
-        whole = classifier.views(images, ("draws",), seed=(3, 0))["draws"]
-        for seq, rows in enumerate((slice(0, 1), slice(1, 4), slice(4, 7))):
-            part = classifier.views(images[rows], ("draws",), seed=(3, seq))["draws"]
+        whole = classifier.views(images, ("draws",), seed=3)["draws"]
+        for rows in (slice(0, 1), slice(1, 4), slice(4, 7)):
+            part = classifier.views(images[rows], ("draws",), seed=3)["draws"]
             assert_allclose(part, whole[rows], rtol=1e-4)
 
     def test_an_item_that_comes_twice_gets_the_same_draws(self, build: Any) -> None:
