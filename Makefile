@@ -25,11 +25,13 @@ types: $(VENV)/.dev
 	$(BIN)/mypy alaas
 
 docs: $(VENV)/.dev
+	$(BIN)/python docs/strategies/draw.py
 	$(BIN)/python docs/generate.py
 	$(BIN)/mkdocs build --strict
 
 bench: $(VENV)/.dev
 	$(BIN)/python -m benchmarks.pipeline
+	$(BIN)/python -m benchmarks.strategies
 
 # The stubs are committed: a user of the wheel has no compiler of protocol buffers.
 proto: $(VENV)/.dev

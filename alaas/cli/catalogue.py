@@ -83,6 +83,7 @@ def _doc(strategy: Strategy) -> str:
 
 
 def _explanation(strategy: Strategy) -> str:
+    from alaas.strategies.preflight import scales
     from alaas.strategies.wrappers import COMMON
 
     facts = {
@@ -95,6 +96,10 @@ def _explanation(strategy: Strategy) -> str:
         ),
         "paper": strategy.paper,
         "when": strategy.use,
+        "a million items": "yes"
+        if scales(strategy)
+        else "with max_pool"
+        + ("" if all(param.name != "approx" for param in strategy.params) else " or approx"),
     }
     facts = {what: text for what, text in facts.items() if text}
     for param in (*strategy.params, *COMMON):

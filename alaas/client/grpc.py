@@ -172,4 +172,5 @@ def _strategy(message: pb.Strategy) -> dict[str, Any]:
         "params": convert.mapping(message.params),
         "summary": message.summary,
         "use": message.use,
+        "scales": message.scales,
     }

@@ -29,7 +29,7 @@ _REFUSALS = 16
     aliases=("BADGE", "BadgeSampling", "GradientEmbedding"),
     cost="O(K N (D + C))",
     paper="Ash et al. 2020, arXiv:1906.03671",
-    use="The strongest all-rounder for batches: unsure and diverse at once, nothing to tune.",
+    use="Batches of any size: unsure and diverse at once, with nothing to tune.",
     work=lambda s, params: Work(
         # Products with few columns reach half the rate of square ones.
         flops=4 * (s.K + 4) * s.N * (s.D + s.C + 5),

@@ -2,17 +2,36 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
 from numpy.typing import NDArray
 
 from alaas.core.errors import FieldError, PoolTooLarge
-from alaas.strategies.cost import Sizes, bytes_in_words, free_memory
+from alaas.strategies.cost import Sizes, Work, bytes_in_words, free_memory, seconds_in_words
 from alaas.strategies.declaration import VIEWS, Strategy
 
 SHARE = 0.9
 """The share of the free memory that a strategy may take."""
+
+LONGEST_S = 86_400.0
+"""Seconds that a strategy may take where nobody set a limit: who waits for more, waits in vain."""
+
+MILLION = Sizes(N=1_000_000, K=1_000, M=1_000, C=10, D=512, T=10)
+"""The pool that a strategy must manage to be called scalable."""
+
+SCALABLE = Work(flops=4e14, memory=8 * 2**30)
+"""What it may take for that, its views included: about an hour of one core, and 8 GiB."""
+
+
+def scales(strategy: Strategy) -> bool:
+    """Whether a strategy chooses 1,000 of a million items, as it is set by default."""
+    work = strategy.work(MILLION, {param.name: param.default for param in strategy.params})
+    held = 4 * sum(
+        math.prod(getattr(MILLION, axis[0]) for axis in VIEWS[name]) for name in strategy.needs
+    )
+    return work.flops <= SCALABLE.flops and work.memory + held <= SCALABLE.memory
 
 
 def sizes_of(views: Mapping[str, NDArray[Any]], rows: int, budget: int) -> Sizes:
@@ -33,7 +52,7 @@ def preflight(
         strategy: The strategy.
         sizes: How large the selection is.
         params: The strategy's hyper-parameters.
-        seconds: The time that there is for it; None for as long as it takes.
+        seconds: The time that there is for it; None for `LONGEST_S`.
 
     Raises:
         PoolTooLarge: It would take more memory, or more time, than there is.
@@ -43,10 +62,10 @@ def preflight(
     if work.memory > free:
         raise _too_large(strategy, sizes, f"{bytes_in_words(work.memory)} of memory",
                          f"{bytes_in_words(free)} may be used")  # fmt: skip
-    if seconds is not None and work.seconds > seconds:
-        raise _too_large(
-            strategy, sizes, f"about {work.seconds:.3g} s", f"{seconds:.3g} s are left"
-        )
+    longest = LONGEST_S if seconds is None else seconds
+    if work.seconds > longest:
+        takes = f"about {seconds_in_words(work.seconds)}"
+        raise _too_large(strategy, sizes, takes, f"{seconds_in_words(longest)} may be used")
 
 
 def _too_large(strategy: Strategy, sizes: Sizes, takes: str, there_is: str) -> PoolTooLarge:

@@ -26,6 +26,7 @@ from alaas.core.types import Selection
 from alaas.strategies.arguments import check_params
 from alaas.strategies.declaration import Estimate, Picks, Strategy, declare
 from alaas.strategies.parameters import Param, Range
+from alaas.strategies.preflight import scales
 from alaas.strategies.selection import check_pool, choose, kept, pick, score
 from alaas.strategies.views import DISTRIBUTIONS, softmax
 from alaas.strategies.wrappers import COMMON, Wrappers
@@ -105,7 +106,8 @@ class Registry:
     def _add(self, added: Strategy) -> None:
         if taken := {param.name for param in added.params} & {param.name for param in COMMON}:
             raise TypeError(
-                f"strategy {added.name}: every strategy has the hyper-parameter {min(taken)} already"
+                f"strategy {added.name}: every strategy has the hyper-parameter "
+                f"{min(taken)} already"
             )
         keys = {_key(name): name for name in (added.name, *added.aliases)}
         for key, name in keys.items():
@@ -218,6 +220,7 @@ def to_json(strategy: Strategy) -> dict[str, Any]:
         "params": {param.name: param.to_json() for param in strategy.params},
         "summary": strategy.summary,
         "use": strategy.use,
+        "scales": scales(strategy),
     }
 
 

@@ -67,6 +67,7 @@ def test_a_strategy_can_be_written_as_json() -> None:
         },
         "summary": "The last class's probability, to a power.",
         "use": "Never.",
+        "scales": True,
     }
     listed = json.loads(json.dumps([to_json(s) for s in strategies()]))
     assert [one["name"] for one in listed] == [s.name for s in strategies()]

@@ -259,7 +259,9 @@ class TestSampling:
 
 
 def test_what_is_asked_of_all_is_in_the_record_only_where_it_is_asked() -> None:
-    chosen = toys.run("lottery", {}, ids=ids_of(9), budget=1, params={"max_pool": 5, "sampling_beta": 1.0})
+    chosen = toys.run(
+        "lottery", {}, ids=ids_of(9), budget=1, params={"max_pool": 5, "sampling_beta": 1.0}
+    )
     assert chosen.params == {"max_pool": 5}
 
 
@@ -294,9 +296,13 @@ class TestPreflight:
             registry.run("hungry", {}, ids=ids_of(20), budget=1, params={"max_pool": 2})
 
     def test_refuses_what_takes_longer_than_there_is_time(self) -> None:
-        strategy = self.hungry(flops=1e15).get("hungry")
-        preflight(strategy, Sizes(N=10, K=1), {})
-        with pytest.raises(PoolTooLarge, match=r"about .* s \(N = 10, K = 1\), and 5 s are left"):
+        strategy = self.hungry(flops=1e18).get("hungry")
+        with pytest.raises(PoolTooLarge, match="and 24 h may be used"):
+            preflight(strategy, Sizes(N=10, K=1), {})
+        preflight(self.hungry(flops=1e3).get("hungry"), Sizes(N=10, K=1), {}, seconds=5)
+        with pytest.raises(
+            PoolTooLarge, match=r"about .*days \(N = 10, K = 1\), and 5 s may be used"
+        ):
             preflight(strategy, Sizes(N=10, K=1), {}, seconds=5)
 
 

@@ -51,6 +51,7 @@ STRATEGIES: list[dict[str, Any]] = [
         "labelled": [],
         "optional": [],
         "use": "First.",
+        "scales": True,
     }
 ]
 

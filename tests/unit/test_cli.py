@@ -166,7 +166,7 @@ def test_strategies_as_json(capsys: pytest.CaptureFixture[str]) -> None:
     for one in found:
         assert set(one) == {
             "name", "aliases", "family", "needs", "cost", "paper", "params", "summary",
-            "labelled", "optional", "use",
+            "labelled", "optional", "use", "scales",
         }  # fmt: skip
 
 

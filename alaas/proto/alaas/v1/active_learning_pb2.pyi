@@ -190,7 +190,7 @@ class StrategiesRequest(_message.Message):
     def __init__(self) -> None: ...
 
 class Strategy(_message.Message):
-    __slots__ = ("name", "aliases", "family", "needs", "cost", "paper", "params", "summary", "labelled", "optional", "use")
+    __slots__ = ("name", "aliases", "family", "needs", "cost", "paper", "params", "summary", "labelled", "optional", "use", "scales")
     NAME_FIELD_NUMBER: _ClassVar[int]
     ALIASES_FIELD_NUMBER: _ClassVar[int]
     FAMILY_FIELD_NUMBER: _ClassVar[int]
@@ -202,6 +202,7 @@ class Strategy(_message.Message):
     LABELLED_FIELD_NUMBER: _ClassVar[int]
     OPTIONAL_FIELD_NUMBER: _ClassVar[int]
     USE_FIELD_NUMBER: _ClassVar[int]
+    SCALES_FIELD_NUMBER: _ClassVar[int]
     name: str
     aliases: _containers.RepeatedScalarFieldContainer[str]
     family: str
@@ -213,7 +214,8 @@ class Strategy(_message.Message):
     labelled: _containers.RepeatedScalarFieldContainer[str]
     optional: _containers.RepeatedScalarFieldContainer[str]
     use: str
-    def __init__(self, name: _Optional[str] = ..., aliases: _Optional[_Iterable[str]] = ..., family: _Optional[str] = ..., needs: _Optional[_Iterable[str]] = ..., cost: _Optional[str] = ..., paper: _Optional[str] = ..., params: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., summary: _Optional[str] = ..., labelled: _Optional[_Iterable[str]] = ..., optional: _Optional[_Iterable[str]] = ..., use: _Optional[str] = ...) -> None: ...
+    scales: bool
+    def __init__(self, name: _Optional[str] = ..., aliases: _Optional[_Iterable[str]] = ..., family: _Optional[str] = ..., needs: _Optional[_Iterable[str]] = ..., cost: _Optional[str] = ..., paper: _Optional[str] = ..., params: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., summary: _Optional[str] = ..., labelled: _Optional[_Iterable[str]] = ..., optional: _Optional[_Iterable[str]] = ..., use: _Optional[str] = ..., scales: bool = ...) -> None: ...
 
 class StrategiesResponse(_message.Message):
     __slots__ = ("strategies",)
