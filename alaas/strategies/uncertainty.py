@@ -17,7 +17,7 @@ from alaas.core.arrays import Probs, Scores
 from alaas.strategies.distances import blocks
 from alaas.strategies.registry import strategy
 
-_BLOCK = 1 << 16
+_BLOCK = 1 << 17
 """Probabilities that are worked on at a time: few enough to stay in the cache of a core."""
 
 _FEW = 32
@@ -52,7 +52,7 @@ def least_confidence(probs: Probs) -> Scores:
         >>> least_confidence(np.array([[0.5, 0.25, 0.25], [1.0, 0.0, 0.0]]))
         array([0.5, 0. ])
     """
-    return 1 - _measure(probs, lambda block, axis: block.max(axis=axis))
+    return 1 - _measure(probs, _largest)
 
 
 @strategy(
@@ -181,6 +181,13 @@ def _measure(
         block = probs[part] if axis else probs[part].T
         measured[part] = measure(np.ascontiguousarray(block, dtype), axis)
     return measured
+
+
+def _largest(block: _Block, axis: int) -> _Block:
+    if axis == 1:  # NumPy finds the place of a largest number faster than the number
+        return block[np.arange(len(block)), block.argmax(axis=1)]
+    largest: _Block = block.max(axis=0)
+    return largest
 
 
 def _lead(block: _Block, axis: int) -> NDArray[np.float64]:
