@@ -6,7 +6,7 @@ request; `describe` and `json_schema` say what there is to set.
 
 from alaas.config.listeners import Listener
 from alaas.config.load import Loaded, load
-from alaas.config.parameters import QueryParameters
+from alaas.config.parameters import PushParameters, QueryParameters, parse_push
 from alaas.config.parameters import parse as parse_parameters
 from alaas.config.preprocessing import Preprocessing
 from alaas.config.schema import Knob, describe, json_schema
@@ -17,6 +17,7 @@ from alaas.config.tree import (
     LogSettings,
     ModelSettings,
     Settings,
+    StoreSettings,
     StrategySettings,
     TLSSettings,
     WorkerSettings,
@@ -32,8 +33,10 @@ __all__ = [
     "LogSettings",
     "ModelSettings",
     "Preprocessing",
+    "PushParameters",
     "QueryParameters",
     "Settings",
+    "StoreSettings",
     "StrategySettings",
     "TLSSettings",
     "WorkerSettings",
@@ -41,4 +44,5 @@ __all__ = [
     "json_schema",
     "load",
     "parse_parameters",
+    "parse_push",
 ]

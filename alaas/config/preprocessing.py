@@ -49,3 +49,6 @@ class Preprocessing(Section):
 
     interpolation: Literal["nearest", "bilinear", "bicubic", "lanczos"] = "bilinear"
     """How pixels between pixels are computed when a picture is resized."""
+
+    decode: Literal["exact", "fast"] = "exact"
+    """exact decodes a picture as torchvision's own preprocessing does, fast nearly so."""

@@ -78,11 +78,17 @@ class ModelSettings(Section):
     device: Device = "auto"
     """Where the model runs: auto, cpu, mps, cuda or cuda:N."""
 
-    runtime: Literal["auto", "torch"] = "auto"
-    """What runs the model."""
+    runtime: Literal["auto", "torch", "openvino", "onnxruntime"] = "auto"
+    """What runs the model; auto takes the fastest one that is installed and supports it."""
 
-    precision: Literal["auto", "fp32"] = "auto"
-    """Number format of the model's arithmetic."""
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
+    """Number format of the model's arithmetic; auto is fp32 on a CPU and fp16 on CUDA."""
+
+    decode: Literal["exact", "fast"] = "exact"
+    """exact decodes a picture as torchvision's own preprocessing does, fast nearly so."""
+
+    compile: StrictBool = False
+    """Whether runtime torch compiles the network first, which takes a minute at the start."""
 
     tokenizer: NoTextModels = None
     """Tokenizer of a text model; null, since this version has picture models only."""
@@ -171,8 +177,8 @@ class WorkerSettings(Section):
     replicas: PositiveOrAuto = "auto"
     """Copies of the model that work side by side, > 0, or auto."""
 
-    layout: Literal["auto", "staged"] = "auto"
-    """Which stages share a process; staged gives each its own."""
+    layout: Literal["auto", "staged", "fused"] = "auto"
+    """Which stages share a process: staged gives each its own, fused joins all but the last."""
 
     window: PositiveOrAuto = "auto"
     """Micro-batches that are under way at once, over all queries, > 0, or auto."""
@@ -268,6 +274,19 @@ class LimitsSettings(Section):
     """Seconds that a query may take, > 0, unless it asks for less; null for no limit."""
 
 
+class StoreSettings(Section):
+    """What is kept of items that were seen, so that nothing is computed twice."""
+
+    url: Text | None = None
+    """Folder or fsspec URL of the feature store; null is below the user's data folder."""
+
+    cache: StrictBool = True
+    """Whether views are kept and taken from the store; a query can leave it out."""
+
+    max_bytes: Positive | None = 20 * 2**30
+    """Bytes of kept views at most, > 0, beyond which the oldest go; null for no limit."""
+
+
 class LogSettings(Section):
     """What the service writes about itself, to standard error."""
 
@@ -300,6 +319,9 @@ class Settings(Section):
 
     limits: LimitsSettings = LimitsSettings()
     """What one item and one query may cost."""
+
+    store: StoreSettings = StoreSettings()
+    """What is kept of items that were seen, so that nothing is computed twice."""
 
     log: LogSettings = LogSettings()
     """What the service writes about itself."""

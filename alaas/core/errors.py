@@ -113,6 +113,12 @@ class UnknownStrategy(InvalidRequest):
     code, status, title = "unknown_strategy", 404, "Unknown strategy"
 
 
+class UnknownPool(InvalidRequest):
+    """No pool is stored under that name."""
+
+    code, status, title = "unknown_pool", 404, "Unknown pool"
+
+
 class NotFound(InvalidRequest):
     """There is nothing at that address."""
 
@@ -177,6 +183,18 @@ class ModelOutputInvalid(AlaasError):
     """The model returned values that no strategy can rank, such as NaN."""
 
     code, status, title = "model_output_invalid", 500, "Invalid model output"
+
+
+class PoolCorrupt(AlaasError):
+    """A stored pool is damaged; pushing it again makes it new."""
+
+    code, status, title = "pool_corrupt", 500, "Damaged pool"
+
+
+class StoreDisabled(InvalidRequest):
+    """The service stores nothing, so that it has no pools."""
+
+    code, status, title = "store_disabled", 409, "Nothing is stored"
 
 
 class Unavailable(AlaasError):

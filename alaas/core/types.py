@@ -15,7 +15,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from alaas.core.wire import Failure, Item
+from alaas.core.wire import Failure, Item, PoolInfo
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +31,10 @@ class Plan:
         needs: Views to compute of each item; empty where no model is needed.
         part: Whether the micro-batch is of the pool, or of what is labelled already.
         n_drop: Stochastic passes of the model, T.
+        cache: Whether views of items that were seen before are taken from the store, and
+            new ones kept in it.
+        pool: Name of the stored pool to choose from, where the query sends no items; or, of
+            a plan without a strategy, the name under which the items are stored.
     """
 
     query: str
@@ -41,6 +45,8 @@ class Plan:
     needs: tuple[str, ...]
     part: Literal["pool", "labelled"] = "pool"
     n_drop: int = 10
+    cache: bool = True
+    pool: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,13 +55,13 @@ class Notes:
 
     Attributes:
         labels: Id of a labelled item to its class number, or to its value in regression.
-        groups: Id of an item of the pool to the number of its group.
         seconds: Time that is left to choose; None for as long as it takes.
+        ttl_s: Seconds for which a pool is stored; None for as long as nobody deletes it.
     """
 
     labels: Mapping[str, float] = field(default_factory=dict)
-    groups: Mapping[str, int] = field(default_factory=dict)
     seconds: float | None = None
+    ttl_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,19 +72,68 @@ class Raw:
         id: The item's id.
         data: An encoded image, or text as UTF-8.
         is_text: Whether `data` is text.
+        digest: The name of the content, as `alaas.core.digest` gives it.
     """
 
     id: str
     data: bytes
     is_text: bool = False
+    digest: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Items:
-    """A micro-batch of the pool as the caller gave it."""
+    """A micro-batch of the pool as the caller gave it.
+
+    Attributes:
+        seq: Sequence number of the micro-batch.
+        items: The items.
+        rows: Where they stand in the pool; empty where nobody asks.
+        digests: The name of the content of each, or an empty string where it is not known;
+            empty where nobody asks.
+    """
 
     seq: int
     items: tuple[Item, ...]
+    rows: tuple[int, ...] = ()
+    digests: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Admitted:
+    """What *score* answers to items that it has entered in its books.
+
+    Attributes:
+        seq: Sequence number of the items.
+        missing: Positions in them of the items whose views have to be computed.
+        known: Items whose content was known without reading it.
+        spent: Stage name to what was spent on them.
+    """
+
+    seq: int
+    missing: tuple[int, ...]
+    known: int = 0
+    spent: Mapping[str, Spent] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Spent:
+    """What one stage spent on a micro-batch.
+
+    Attributes:
+        busy_s: Seconds of work.
+        wait_s: Seconds for which the micro-batch waited for the stage.
+        bytes: Bytes that came out of the stage.
+    """
+
+    busy_s: float = 0.0
+    wait_s: float = 0.0
+    bytes: int = 0
+
+    def __add__(self, other: Spent) -> Spent:
+        return Spent(
+            self.busy_s + other.busy_s, self.wait_s + other.wait_s, self.bytes + other.bytes
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +143,11 @@ class Raws:
     seq: int
     raws: tuple[Raw, ...]
     failures: tuple[Failure, ...] = ()
+
+    @property
+    def size(self) -> int:
+        """Bytes of content."""
+        return sum(len(raw.data) for raw in self.raws)
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,12 +159,19 @@ class Batch:
         ids: One id a row of `array`.
         array: (B, H, W, 3) uint8 pixels; (B, 0) where the strategy needs no view.
         failures: Items lost so far.
+        digests: The name of the content of each row.
     """
 
     seq: int
     ids: tuple[str, ...]
     array: NDArray[Any]
     failures: tuple[Failure, ...] = ()
+    digests: tuple[str, ...] = ()
+
+    @property
+    def size(self) -> int:
+        """Bytes of pixels."""
+        return self.array.nbytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +185,7 @@ class Views:
             What a model has one of, its ``head``, comes with the micro-batch 0 alone.
         model: Digest of the model that made them, or an empty string where none ran.
         failures: Items lost so far.
+        digests: The name of the content of each row.
     """
 
     seq: int
@@ -125,6 +193,12 @@ class Views:
     arrays: Mapping[str, NDArray[np.floating]]
     model: str = ""
     failures: tuple[Failure, ...] = ()
+    digests: tuple[str, ...] = ()
+
+    @property
+    def size(self) -> int:
+        """Bytes of all views."""
+        return sum(array.nbytes for array in self.arrays.values())
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,13 +209,13 @@ class Scored:
         seq: Sequence number of the micro-batch.
         count: Items that were taken in.
         failures: Items lost on the way.
-        busy: Stage name to seconds of work on this micro-batch.
+        spent: Stage name to what was spent on this micro-batch.
     """
 
     seq: int
     count: int
     failures: tuple[Failure, ...] = ()
-    busy: Mapping[str, float] = field(default_factory=dict)
+    spent: Mapping[str, Spent] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +230,7 @@ class Selection:
         seed: Seed of its random generator.
         pool_size: Items it chose from.
         model: Digest of the model that made the views.
+        items: The chosen items, without bytes, where whoever chose knows them.
     """
 
     ids: tuple[str, ...]
@@ -165,3 +240,11 @@ class Selection:
     seed: int
     pool_size: int
     model: str = ""
+    items: tuple[Item, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """Stored pools, as *score* lists them."""
+
+    pools: tuple[PoolInfo, ...]

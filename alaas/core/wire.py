@@ -8,7 +8,8 @@ The JSON shape of an answer::
     {"header": {...}, "parameters": {...}, "routes": [],
      "data": [{"id", "uri" | "text" | "blob", "rank", "score"}, ...],   best first
      "failures": [{"id", "uri" | "text", "stage", "code", "message"}, ...],
-     "timings": {"total_s", "stages": {name: {"busy_s", "items"}}},
+     "timings": {"total_s", "bottleneck",
+                 "stages": {name: {"busy_s", "wait_s", "items", "bytes", "hits"}}},
      "receipt": {"strategy", "params", "seed", "budget", "model", "version", "pool_size"},
      "warnings": [{"code", "message"}, ...]}
 
@@ -274,10 +275,24 @@ class StageTiming:
     Attributes:
         busy_s: Seconds of work, summed over micro-batches and replicas.
         items: Items that came out of the stage.
+        wait_s: Seconds for which micro-batches waited for the stage, summed.
+        bytes: Bytes that came out of the stage.
+        hits: Items for which the stage had nothing to do: of *fetch* those whose content
+            was known without reading it, of *infer* those whose views were stored.
     """
 
     busy_s: float = 0.0
     items: int = 0
+    wait_s: float = 0.0
+    bytes: int = 0
+    hits: int = 0
+
+    def to_json(self) -> dict[str, float | int]:
+        """The timing as it stands in an answer."""
+        return {
+            "busy_s": self.busy_s, "wait_s": self.wait_s, "items": self.items,
+            "bytes": self.bytes, "hits": self.hits,
+        }  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -293,14 +308,22 @@ class Timings:
     total_s: float = 0.0
     stages: Mapping[str, StageTiming] = field(default_factory=dict)
 
+    @property
+    def bottleneck(self) -> str:
+        """The stage in and before which micro-batches spent most of their time.
+
+        Where stages take turns without waiting it is the slowest; where one is too slow,
+        the others' work piles up before it. Empty if nothing was done.
+        """
+        spent = {name: stage.busy_s + stage.wait_s for name, stage in self.stages.items()}
+        return max(spent, key=spent.__getitem__) if any(spent.values()) else ""
+
     def to_json(self) -> dict[str, Any]:
         """The timings as they stand in an answer."""
         return {
             "total_s": self.total_s,
-            "stages": {
-                name: {"busy_s": stage.busy_s, "items": stage.items}
-                for name, stage in self.stages.items()
-            },
+            "bottleneck": self.bottleneck,
+            "stages": {name: stage.to_json() for name, stage in self.stages.items()},
         }
 
     @classmethod
@@ -310,7 +333,13 @@ class Timings:
         return cls(
             total_s=float(document.get("total_s", 0.0)),
             stages={
-                name: StageTiming(float(stage["busy_s"]), int(stage["items"]))
+                name: StageTiming(
+                    float(stage["busy_s"]),
+                    int(stage["items"]),
+                    float(stage.get("wait_s", 0)),
+                    int(stage.get("bytes", 0)),
+                    int(stage.get("hits", 0)),
+                )
                 for name, stage in stages.items()
             },
         )
@@ -475,4 +504,98 @@ class QueryResponse:
             receipt=Receipt.from_json(document["receipt"]),
             warnings=tuple(Warn(w["code"], w["message"]) for w in document["warnings"]),
             request_id=document["header"]["requestId"],
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class PoolInfo:
+    """A stored pool.
+
+    Attributes:
+        name: Its name.
+        items: Items in it.
+        views: View name to the shape of one row.
+        space: Where the numbers of its views are comparable: of the model, what it ran on
+            and how pictures were prepared for it.
+        model: Digest of the model that made them.
+        created: When it was stored, in seconds since 1970.
+        expires: When it will be deleted, or None.
+        bytes: What it takes in the store.
+    """
+
+    name: str
+    items: int
+    views: Mapping[str, tuple[int, ...]]
+    space: str
+    model: str
+    created: float
+    expires: float | None = None
+    bytes: int = 0
+
+    def to_json(self) -> dict[str, Any]:
+        """The pool as it stands in an answer."""
+        return {
+            "name": self.name,
+            "items": self.items,
+            "views": {name: list(shape) for name, shape in self.views.items()},
+            "space": self.space,
+            "model": self.model,
+            "created": self.created,
+            "expires": self.expires,
+            "bytes": self.bytes,
+        }
+
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any]) -> PoolInfo:
+        """Read what `to_json` wrote."""
+        expires = document.get("expires")
+        return cls(
+            name=document["name"],
+            items=int(document["items"]),
+            views={name: tuple(map(int, shape)) for name, shape in document["views"].items()},
+            space=document["space"],
+            model=document["model"],
+            created=float(document["created"]),
+            expires=None if expires is None else float(expires),
+            bytes=int(document.get("bytes") or 0),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class PushResponse:
+    """The answer to a push.
+
+    Attributes:
+        pool: What was stored.
+        failures: The items that are not in it.
+        timings: Where the time went.
+        warnings: What else the caller should know.
+        request_id: Id of the push, as in the service's log.
+    """
+
+    pool: PoolInfo
+    failures: Sequence[Failure] = ()
+    timings: Timings = field(default_factory=Timings)
+    warnings: Sequence[Warn] = ()
+    request_id: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        """The answer."""
+        return {
+            "pool": self.pool.to_json(),
+            "failures": [failure.to_json() for failure in self.failures],
+            "timings": self.timings.to_json(),
+            "warnings": [warning.to_json() for warning in self.warnings],
+            "requestId": self.request_id,
+        }
+
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any]) -> PushResponse:
+        """Read what `to_json` wrote."""
+        return cls(
+            pool=PoolInfo.from_json(document["pool"]),
+            failures=tuple(Failure.from_json(one) for one in document["failures"]),
+            timings=Timings.from_json(document["timings"]),
+            warnings=tuple(Warn(one["code"], one["message"]) for one in document["warnings"]),
+            request_id=document["requestId"],
         )
