@@ -10,7 +10,7 @@ Each transport's network library is imported when a client of that transport is 
 """
 
 from alaas.client.client import Client
-from alaas.client.results import QueryResult
+from alaas.client.results import PushResult, QueryResult
 from alaas.core.wire import Item
 
-__all__ = ["Client", "Item", "QueryResult"]
+__all__ = ["Client", "Item", "PushResult", "QueryResult"]

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 from alaas.client.address import Address
 from alaas.core.errors import (
@@ -14,7 +15,9 @@ from alaas.core.errors import (
     Unavailable,
     from_problem,
 )
-from alaas.core.wire import QueryResponse
+from alaas.core.wire import PoolInfo, PushResponse, QueryResponse
+
+T = TypeVar("T")
 
 _CODES = {404: NotFound.code, 502: Unavailable.code, 504: DeadlineExceeded.code}
 
@@ -25,14 +28,30 @@ def read_response(document: Any, address: Address) -> QueryResponse:
     Raises:
         ConnectionFailed: It is no such answer.
     """
+    return _read(QueryResponse.from_json, document, address)
+
+
+def read_push(document: Any, address: Address) -> PushResponse:
+    """Read the answer to a push, as `read_response` that to a query."""
+    return _read(PushResponse.from_json, document, address)
+
+
+def read_pools(document: Any, address: Address) -> list[PoolInfo]:
+    """Read a list of pools, as `read_response` the answer to a query."""
+    return _read(
+        lambda found: [PoolInfo.from_json(one) for one in found["pools"]], document, address
+    )
+
+
+def _read(read: Callable[[Any], T], document: Any, address: Address) -> T:
     try:
-        return QueryResponse.from_json(document)
+        return read(document)
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise unlike_ours(address, error) from error
 
 
 def refusal(status: int, body: bytes, address: Address) -> AlaasError:
-    """The error that an HTTP status other than 200 stands for.
+    """The error that an HTTP status beyond 2xx stands for.
 
     Args:
         status: The HTTP status.

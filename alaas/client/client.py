@@ -2,25 +2,32 @@
 
 from __future__ import annotations
 
-import json
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, Self, TypeVar
+from typing import Any, Literal, Self, TypeAlias, TypeVar
 
 from alaas.client.address import parse_address
+from alaas.client.answers import unlike_ours
 from alaas.client.call import Call, in_thread
-from alaas.client.pool import Pool, Reader, labelled_documents, read_any, read_image, reader_of
+from alaas.client.divided import query_divided
+from alaas.client.parameters import as_json
+from alaas.client.pool import Pool, labelled_documents, read_any, read_image, reader_of
 from alaas.client.progress import OnProgress, progress_bar
-from alaas.client.results import QueryResult
+from alaas.client.results import PushResult, QueryResult
 from alaas.client.transport import open_transport
 from alaas.core.errors import AllItemsFailed, ConnectionFailed, EmptyInput, ValidationFailed
-from alaas.core.wire import Item
+from alaas.core.wire import Item, Pick, PoolInfo
 
 _T = TypeVar("_T")
 _PathT = TypeVar("_PathT", str, Path)
+
+Given: TypeAlias = Item | str | Path | bytes | Mapping[str, Any]
+"""What a pool may hold."""
 
 
 class Client:
@@ -64,7 +71,7 @@ class Client:
 
     def query(
         self,
-        items: Iterable[Item | str | Path | bytes | Mapping[str, Any]],
+        items: Iterable[Given] | None,
         budget: int,
         *,
         strategy: str | None = None,
@@ -74,16 +81,18 @@ class Client:
         labelled: Iterable[Any] | None = None,
         on_item_error: Literal["skip", "fail"] | None = None,
         timeout_s: float | None = None,
+        pool: str | None = None,
+        cache: bool | None = None,
         on_progress: OnProgress | None = None,
     ) -> QueryResult:
         """Choose the items most worth labelling.
 
         Args:
-            items: The pool, which gRPC and WebSocket read as they send it. A string is a
-                URI that the server fetches; a `pathlib.Path` is read here and sent as
-                bytes, with the path as its id; bytes are an encoded image; a mapping has
-                one of ``uri``, ``text`` and ``blob`` and perhaps an ``id``. What has no
-                id is named by its row.
+            items: The pool, which is read as it is sent; None where `pool` names one. A
+                string is a URI that the server fetches; a `pathlib.Path` is read here and
+                sent as bytes, with the path as its id; bytes are an encoded image; a
+                mapping has one of ``uri``, ``text`` and ``blob`` and perhaps an ``id``.
+                What has no id is named by its row.
             budget: Items to choose.
             strategy: Name or alias of a strategy; the server's own if None.
             params: Hyper-parameters of the strategy.
@@ -95,6 +104,8 @@ class Client:
             on_item_error: ``skip`` leaves out items that cannot be ranked and lists them
                 in `QueryResult.failures`; ``fail`` raises for the first one.
             timeout_s: Seconds after which the server gives the query up.
+            pool: Name of a pool that was pushed, to choose from without sending anything.
+            cache: False computes everything anew, and keeps nothing of it in the server's store.
             on_progress: Is told how far the query has come, on gRPC and WebSocket; called
                 on a thread of the client.
 
@@ -102,6 +113,9 @@ class Client:
             AlaasError: Any of its classes with a status: `ValidationFailed`,
                 `AllItemsFailed`, `ConnectionFailed`, `DeadlineExceeded` and so on.
         """
+        if (items is None) == (pool is None):
+            both = "neither" if items is None else "both"
+            raise ValidationFailed(f"a query takes items or the name of a pool, got {both}")
         parameters = {
             "budget": budget,
             "strategy": strategy,
@@ -111,9 +125,73 @@ class Client:
             "labelled": None if labelled is None else labelled_documents(labelled),
             "on_item_error": on_item_error,
             "timeout_s": timeout_s,
+            "pool": pool,
+            "cache": cache,
         }
-        pool = Pool(items, read_any, strict=on_item_error == "fail")
-        return self._ask(pool, parameters, on_progress)
+        given = Pool(items or (), read_any, strict=on_item_error == "fail")
+        return self._query(given, parameters, on_progress)
+
+    def push(
+        self,
+        items: Iterable[Given],
+        pool: str,
+        *,
+        ttl_s: float | None = None,
+        strategy: str | None = None,
+        n_drop: int | None = None,
+        seed: int | None = None,
+        on_item_error: Literal["skip", "fail"] | None = None,
+        timeout_s: float | None = None,
+        cache: bool | None = None,
+        on_progress: OnProgress | None = None,
+    ) -> PushResult:
+        """Store a pool on the server, for queries to choose from by its name.
+
+        Args:
+            items: The pool, as `query` takes it.
+            pool: Its name; a pool of that name is replaced.
+            ttl_s: Seconds after which the server deletes it; None keeps it.
+            strategy: One that will choose from it, where it reads more than predictions
+                and embeddings.
+            n_drop: Stochastic passes of the model to store as well.
+            seed: Seed of those passes.
+            on_item_error: As in `query`.
+            timeout_s: Seconds after which the server gives the push up.
+            cache: As in `query`.
+            on_progress: As in `query`.
+
+        Raises:
+            AlaasError: As `query` does; and `StoreDisabled`, where the server stores nothing.
+        """
+        parameters = {
+            "pool": pool,
+            "ttl_s": ttl_s,
+            "strategy": strategy,
+            "n_drop": n_drop,
+            "seed": seed,
+            "on_item_error": on_item_error,
+            "timeout_s": timeout_s,
+            "cache": cache,
+        }
+        given = Pool(items, read_any, strict=on_item_error == "fail")
+        plain = as_json(parameters)
+        with self._asking(given, on_progress) as (call, told):
+            response = self._transport.push(plain, given, call=call, on_progress=told)
+        return PushResult(replace(response, failures=(*given.failures, *response.failures)))
+
+    def pools(self) -> list[PoolInfo]:
+        """The pools that the server has stored, by name."""
+        with self._calling() as call:
+            return self._transport.pools(call=call)
+
+    def delete_pool(self, name: str) -> None:
+        """Have the server delete a stored pool.
+
+        Raises:
+            UnknownPool: There is none of that name.
+        """
+        with self._calling() as call:
+            self._transport.delete_pool(name, call=call)
 
     def query_by_uri(
         self,
@@ -127,14 +205,15 @@ class Client:
         Args:
             input_uris: The pool; a URI may stand in it more than once.
             budget: Items to choose.
-            divide_mode: Taken for callers of earlier releases; changes nothing, since a
-                large pool is sent in parts wherever the transport can.
+            divide_mode: Store the pool on the server first, under a name of its own, and
+                choose from it then; the server deletes it afterwards.
             n_drop: Stochastic passes of the model, for strategies that use them.
 
         Returns:
             The chosen URIs, best first. What could not be ranked is told as a warning.
         """
-        return self._choose(input_uris, reader_of("uri"), budget, n_drop)
+        pool = Pool(input_uris, reader_of("uri"))
+        return self._choose(pool, budget, n_drop, divide_mode, self._content)
 
     def query_by_text(
         self,
@@ -144,7 +223,8 @@ class Client:
         n_drop: int | None = None,
     ) -> list[str]:
         """Choose from texts, otherwise as `query_by_uri`."""
-        return self._choose(texts, reader_of("text"), budget, n_drop)
+        pool = Pool(texts, reader_of("text"))
+        return self._choose(pool, budget, n_drop, divide_mode, self._content)
 
     def query_by_images(
         self,
@@ -160,7 +240,11 @@ class Client:
         Returns:
             The chosen paths as they were given, best first.
         """
-        return self._choose(path_list, read_image, budget, n_drop)
+        # An answer has no bytes in it: paths that can be read only once are kept.
+        kept: list[_PathT] = []
+        paths = path_list if isinstance(path_list, Sequence) else kept
+        pool = Pool(path_list, read_image, kept=None if paths is path_list else kept)
+        return self._choose(pool, budget, n_drop, divide_mode, lambda pick: paths[int(pick.id)])
 
     def strategies(self) -> list[dict[str, Any]]:
         """The strategies that the server offers.
@@ -168,12 +252,13 @@ class Client:
         Returns:
             For each its name, aliases, family, needs, cost, paper, params and summary.
         """
-        self._check_open()
-        call = Call.take()
-        with call.within(self._timeout):
+        with self._calling() as call:
             return self._transport.strategies(call=call)
 
     aquery = in_thread(query)
+    apush = in_thread(push)
+    apools = in_thread(pools)
+    adelete_pool = in_thread(delete_pool)
     aquery_by_uri = in_thread(query_by_uri)
     aquery_by_text = in_thread(query_by_text)
     aquery_by_images = in_thread(query_by_images)
@@ -199,53 +284,63 @@ class Client:
         return f"Client({str(self._address)!r})"
 
     def _choose(
-        self, given: Iterable[_T], read: Reader, budget: int, n_drop: int | None
+        self,
+        pool: Pool,
+        budget: int,
+        n_drop: int | None,
+        divide_mode: bool,
+        own: Callable[[Pick], _T],
     ) -> list[_T]:
         """The caller's own objects that were chosen, best first."""
-        kept: list[_T] = []
-        result = self._ask(Pool(given, read, kept=kept), {"budget": budget, "n_drop": n_drop})
+        result = self._query(pool, {"budget": budget, "n_drop": n_drop}, divided=divide_mode)
         _tell(result)
-        return [kept[int(pick.id)] for pick in result]
+        return [own(pick) for pick in result]
 
-    def _ask(
-        self, pool: Pool, parameters: Mapping[str, Any], on_progress: OnProgress | None = None
+    def _content(self, pick: Pick) -> str:
+        content = pick.uri if pick.text is None else pick.text
+        if content is None:
+            raise unlike_ours(self._address, KeyError("uri"))
+        return content
+
+    def _query(
+        self,
+        pool: Pool,
+        parameters: Mapping[str, Any],
+        on_progress: OnProgress | None = None,
+        *,
+        divided: bool = False,
     ) -> QueryResult:
-        self._check_open()
-        given = _as_json(parameters)
-        call = Call.take()
+        given = as_json(parameters)
+        ask = partial(query_divided, self._transport) if divided else self._transport.query
+        with self._asking(pool, on_progress) as (call, told):
+            response = ask(given, pool, call=call, on_progress=told)
+        return QueryResult(replace(response, failures=(*pool.failures, *response.failures)))
+
+    @contextmanager
+    def _asking(
+        self, pool: Pool, on_progress: OnProgress | None
+    ) -> Iterator[tuple[Call, OnProgress]]:
+        """One call that sends a pool: gives the call, and whom to tell of its progress."""
         try:
-            with call.within(self._timeout), progress_bar(self._progress, on_progress) as told:
-                response = self._transport.query(given, pool, call=call, on_progress=told)
+            with self._calling() as call, progress_bar(self._progress, on_progress) as told:
+                yield call, told
         except EmptyInput as error:
             if not pool.failures:
                 raise
             raise AllItemsFailed(
                 f"none of {len(pool.failures)} items can be read; {pool.failures[0].message}"
             ) from error
-        return QueryResult(replace(response, failures=(*pool.failures, *response.failures)))
+
+    @contextmanager
+    def _calling(self) -> Iterator[Call]:
+        self._check_open()
+        call = Call.take()
+        with call.within(self._timeout):
+            yield call
 
     def _check_open(self) -> None:
         if self._closed:
             raise ConnectionFailed(f"this client of {self._address} is closed")
-
-
-def _as_json(parameters: Mapping[str, Any]) -> dict[str, Any]:
-    """The parameters that were given, as plain JSON values on every transport alike."""
-    given = {key: value for key, value in parameters.items() if value is not None}
-    try:
-        plain: dict[str, Any] = json.loads(json.dumps(given, default=_plain, allow_nan=False))
-    except (TypeError, ValueError) as error:
-        raise ValidationFailed(f"/parameters: not a JSON value: {error}") from error
-    return plain
-
-
-def _plain(value: Any) -> Any:
-    """A scalar or an array of a numerical library, or a mapping, as JSON has it."""
-    if isinstance(value, Mapping):
-        return dict(value)
-    if hasattr(value, "tolist"):
-        return value.tolist()
-    raise TypeError(f"{value!r} is a {type(value).__name__}")
 
 
 def _tell(result: QueryResult) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from threading import Event, Lock
 from typing import Any
@@ -26,8 +27,8 @@ from alaas.core.errors import (
     ValidationFailed,
     from_problem,
 )
-from alaas.core.wire import Item, QueryResponse
-from alaas.proto import convert
+from alaas.core.wire import Item, PoolInfo, PushResponse, QueryResponse
+from alaas.proto import convert, pools
 from alaas.proto.alaas.v1 import active_learning_pb2 as pb
 from alaas.proto.alaas.v1.active_learning_pb2_grpc import ActiveLearningStub
 
@@ -66,19 +67,67 @@ class GrpcTransport:
         on_progress: OnProgress,
     ) -> QueryResponse:
         """Send a pool in parts and wait for the selection."""
-        try:
+        with _as_parameters():
             first = pb.QueryPart(parameters=convert.parameters_to_message(parameters))
-        except (TypeError, ValueError) as error:
-            raise ValidationFailed(f"/parameters: {error}") from error
-        stub, begun = self._stub(call), Event()
-        stream = stub.QueryStream(_parts(first, items, call, begun), timeout=call.remaining())
+        ask = self._stub(call).QueryStream
+        return convert.response_from_message(
+            self._converse(ask, first, items, call=call, on_progress=on_progress)
+        )
+
+    def push(
+        self,
+        parameters: Mapping[str, Any],
+        items: Iterable[Item],
+        *,
+        call: Call,
+        on_progress: OnProgress,
+    ) -> PushResponse:
+        """Send a pool in parts and wait until it is stored."""
+        with _as_parameters():
+            first = pb.PushPart(parameters=pools.parameters_to_message(parameters))
+        ask = self._stub(call).PushStream
+        return pools.response_from_message(
+            self._converse(ask, first, items, call=call, on_progress=on_progress)
+        )
+
+    def strategies(self, *, call: Call) -> list[dict[str, Any]]:
+        """The strategies that the server offers."""
+        answer = self._exchange("Strategies", pb.StrategiesRequest(), call)
+        return [_strategy(one) for one in answer.strategies]
+
+    def pools(self, *, call: Call) -> list[PoolInfo]:
+        """The pools that the server has stored."""
+        answer = self._exchange("Pools", pb.PoolsRequest(), call)
+        return [pools.pool_from_message(one) for one in answer.pools]
+
+    def delete_pool(self, name: str, *, call: Call) -> None:
+        """Have the server delete a stored pool."""
+        self._exchange("DeletePool", pb.DeletePoolRequest(name=name), call)
+
+    def close(self) -> None:
+        """Close the channel; calls under way end."""
+        with self._lock:
+            if self._channel is not None:
+                self._channel.close()
+
+    def _converse(
+        self,
+        ask: Callable[..., Any],
+        first: pb.QueryPart | pb.PushPart,
+        items: Iterable[Item],
+        *,
+        call: Call,
+        on_progress: OnProgress,
+    ) -> Any:
+        begun = Event()
+        stream = ask(_parts(first, items, call, begun), timeout=call.remaining())
         call.on_give_up(stream.cancel)
         begun.set()
         response = None
         try:
             for event in stream:
                 if event.WhichOneof("event") == "response":
-                    response = convert.response_from_message(event.response)
+                    response = event.response
                 else:
                     on_progress(convert.progress_from_message(event.progress))
         except grpc.RpcError as error:
@@ -89,24 +138,16 @@ class GrpcTransport:
             raise lost(self._address, "the stream ended before the answer")
         return response
 
-    def strategies(self, *, call: Call) -> list[dict[str, Any]]:
-        """The strategies that the server offers."""
-        future = self._stub(call).Strategies.future(
-            pb.StrategiesRequest(), timeout=call.remaining()
-        )
+    def _exchange(self, method: str, request: Any, call: Call) -> Any:
+        ask = getattr(self._stub(call), method)
+        future = ask.future(request, timeout=call.remaining())
         call.on_give_up(future.cancel)
         try:
-            return [_strategy(one) for one in future.result().strategies]
+            return future.result()
         except grpc.FutureCancelledError as error:
             raise lost(self._address, "the call was cancelled") from error
         except grpc.RpcError as error:
             raise self._error(error) from error
-
-    def close(self) -> None:
-        """Close the channel; calls under way end."""
-        with self._lock:
-            if self._channel is not None:
-                self._channel.close()
 
     def _stub(self, call: Call) -> Any:
         with self._lock:
@@ -145,15 +186,23 @@ class GrpcTransport:
         return kind(f"{self._address}: {error.details()}")
 
 
+@contextmanager
+def _as_parameters() -> Iterator[None]:
+    try:
+        yield
+    except (TypeError, ValueError) as error:
+        raise ValidationFailed(f"/parameters: {error}") from error
+
+
 def _parts(
-    first: pb.QueryPart, items: Iterable[Item], call: Call, begun: Event
-) -> Iterator[pb.QueryPart]:
+    first: pb.QueryPart | pb.PushPart, items: Iterable[Item], call: Call, begun: Event
+) -> Iterator[pb.QueryPart | pb.PushPart]:
     yield first
     # A pool that fails before the call can be broken off would look like one that is complete.
     begun.wait()
     try:
         for part in cut(items):
-            yield pb.QueryPart(items=[convert.item_to_message(item) for item in part])
+            yield type(first)(items=[convert.item_to_message(item) for item in part])
     except Exception as error:  # noqa: BLE001
         # This runs in a thread of gRPC's; what the caller's pool raises is raised in theirs.
         call.give_up(error)

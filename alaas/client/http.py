@@ -1,15 +1,17 @@
-"""HTTP: one request with the whole pool, one answer."""
+"""HTTP: one request with the pool, in one piece or in lines as they are read; one answer."""
 
 from __future__ import annotations
 
 import json
 import re
 import socket
-from collections.abc import Iterable, Mapping
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from functools import partial
+from itertools import chain
 from typing import Any
+from urllib.parse import quote
 
 import requests
 from requests.adapters import HTTPAdapter
@@ -17,10 +19,20 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
 from alaas.client.address import Address
-from alaas.client.answers import lost, read_response, refusal, unlike_ours
+from alaas.client.answers import (
+    lost,
+    read_pools,
+    read_push,
+    read_response,
+    refusal,
+    unlike_ours,
+)
 from alaas.client.call import Call
+from alaas.client.parts import cut
 from alaas.client.progress import OnProgress
-from alaas.core.wire import Item, QueryResponse
+from alaas.core.wire import Item, PoolInfo, PushResponse, QueryResponse
+
+_JSON, _LINES = "application/json", "application/x-ndjson"
 
 _under_way: ContextVar[Call] = ContextVar("alaas_http_call")
 
@@ -44,8 +56,28 @@ class HttpTransport:
         on_progress: OnProgress,
     ) -> QueryResponse:
         """Send a pool and wait for the selection; there is no news of it until then."""
-        document = self._exchange("POST", "/query", call=call, body=_body(parameters, items))
+        document = self._post("/query", parameters, items, call)
         return read_response(document, self._address)
+
+    def push(
+        self,
+        parameters: Mapping[str, Any],
+        items: Iterable[Item],
+        *,
+        call: Call,
+        on_progress: OnProgress,
+    ) -> PushResponse:
+        """Send a pool and wait until it is stored; there is no news of it until then."""
+        document = self._post("/push", parameters, items, call)
+        return read_push(document, self._address)
+
+    def pools(self, *, call: Call) -> list[PoolInfo]:
+        """The pools that the server has stored."""
+        return read_pools(self._exchange("GET", "/pools", call=call), self._address)
+
+    def delete_pool(self, name: str, *, call: Call) -> None:
+        """Have the server delete a stored pool."""
+        self._exchange("DELETE", f"/pools/{quote(name, safe='')}", call=call)
 
     def strategies(self, *, call: Call) -> list[dict[str, Any]]:
         """The strategies that the server offers."""
@@ -59,14 +91,33 @@ class HttpTransport:
         """Close the connections that were kept alive."""
         self._session.close()
 
-    def _exchange(self, method: str, path: str, *, call: Call, body: bytes | None = None) -> Any:
+    def _post(
+        self, path: str, parameters: Mapping[str, Any], items: Iterable[Item], call: Call
+    ) -> Any:
+        """Send a small pool as one JSON document, and a large one in lines as it is read."""
+        parts = cut(items)
+        first, second = next(parts, []), next(parts, None)
+        if second is None:
+            return self._exchange("POST", path, call=call, body=_document(parameters, first))
+        lines = _lines(parameters, chain((first, second), parts), call)
+        return self._exchange("POST", path, call=call, body=lines, content_type=_LINES)
+
+    def _exchange(
+        self,
+        method: str,
+        path: str,
+        *,
+        call: Call,
+        body: bytes | Iterator[bytes] | None = None,
+        content_type: str = _JSON,
+    ) -> Any:
         token = _under_way.set(call)
         try:
             answer = self._session.request(
                 method,
                 self._address.url(path),
                 data=body,
-                headers={"Content-Type": "application/json"} if body is not None else None,
+                headers={"Content-Type": content_type} if body is not None else None,
                 timeout=(call.open_timeout(), None),
                 # Given by call, since REQUESTS_CA_BUNDLE overrides what a session says.
                 verify=self._verify,
@@ -77,6 +128,8 @@ class HttpTransport:
         finally:
             _under_way.reset(token)
             call.on_give_up(None)
+        if answer.status_code == 204:
+            return None
         if answer.status_code != 200:
             raise refusal(answer.status_code, answer.content, self._address)
         try:
@@ -85,9 +138,22 @@ class HttpTransport:
             raise unlike_ours(self._address, error) from error
 
 
-def _body(parameters: Mapping[str, Any], items: Iterable[Item]) -> bytes:
+def _document(parameters: Mapping[str, Any], items: Iterable[Item]) -> bytes:
     documents = b",".join(json.dumps(item.to_json()).encode() for item in items)
     return b'{"parameters":%b,"data":[%b]}' % (json.dumps(parameters).encode(), documents)
+
+
+def _lines(
+    parameters: Mapping[str, Any], parts: Iterable[list[Item]], call: Call
+) -> Iterator[bytes]:
+    yield b'{"parameters":%b}\n' % json.dumps(parameters).encode()
+    try:
+        for part in parts:
+            yield b"".join(b"%b\n" % json.dumps(item.to_json()).encode() for item in part)
+    except Exception as error:
+        # An OSError of the caller's pool would be taken for one of the connection.
+        call.give_up(error)
+        raise
 
 
 # How a reason begins, in urllib3 1 and 2: with the repr of the connection.
@@ -104,13 +170,27 @@ class _Connection(HTTPConnection):
     """A connection that the call it serves can break off."""
 
     def request(self, *args: Any, **kwargs: Any) -> None:
+        with self._sending():
+            super().request(*args, **kwargs)
+
+    def request_chunked(self, *args: Any, **kwargs: Any) -> None:  # of urllib3 1
+        with self._sending():
+            super().request_chunked(*args, **kwargs)  # type: ignore[misc,unused-ignore]
+
+    @contextmanager
+    def _sending(self) -> Iterator[None]:
         if self.sock is None:
             self.connect()  # type: ignore[no-untyped-call,unused-ignore]
         # What is left of the time to connect would otherwise be the time to send the body.
         self.timeout = None
         self.sock.settimeout(None)
         _under_way.get().on_give_up(partial(_shut, self.sock))
-        super().request(*args, **kwargs)
+        try:
+            yield
+        except ConnectionResetError as error:
+            # A server that refuses a pool may close before it has read all of it. After a
+            # broken pipe, but not after a reset, urllib3 goes on to read what it answered.
+            raise BrokenPipeError(*error.args) from error
 
 
 class _SecureConnection(_Connection, HTTPSConnection):

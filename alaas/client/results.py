@@ -11,7 +11,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO, overload
 
 from alaas.core.errors import MissingExtra
-from alaas.core.wire import Failure, Pick, QueryResponse, Receipt, Timings, Warn
+from alaas.core.wire import (
+    Failure,
+    Pick,
+    PoolInfo,
+    PushResponse,
+    QueryResponse,
+    Receipt,
+    Timings,
+    Warn,
+)
 
 if TYPE_CHECKING:
     import pandas
@@ -149,6 +158,54 @@ class QueryResult(Sequence[Pick]):
         return (
             f"{len(self)} of {receipt.pool_size} items by {receipt.strategy} "
             f"(seed {receipt.seed}) in {self.timings.total_s:.1f} s{failed}"
+        )
+
+
+@dataclass(frozen=True, repr=False)
+class PushResult:
+    """A pool that has been stored, and how that went.
+
+    Attributes:
+        response: The answer as the server gave it, with the items that the client could
+            not read put before the server's own failures.
+    """
+
+    response: PushResponse
+
+    @property
+    def pool(self) -> PoolInfo:
+        """What was stored."""
+        return self.response.pool
+
+    @property
+    def failures(self) -> Sequence[Failure]:
+        """The items that are not in the pool."""
+        return self.response.failures
+
+    @property
+    def timings(self) -> Timings:
+        """Where the time went, on the server."""
+        return self.response.timings
+
+    @property
+    def warnings(self) -> Sequence[Warn]:
+        """What the caller should know of it."""
+        return self.response.warnings
+
+    @property
+    def request_id(self) -> str:
+        """The id under which the server logged the push."""
+        return self.response.request_id
+
+    def to_json(self) -> dict[str, Any]:
+        """The answer in the shape that the server's HTTP answer has."""
+        return self.response.to_json()
+
+    def __repr__(self) -> str:
+        failed = f", {len(self.failures)} failed" if self.failures else ""
+        return (
+            f"<PushResult: {self.pool.items} items as {self.pool.name!r} "
+            f"in {self.timings.total_s:.1f} s{failed}>"
         )
 
 

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 from alaas.client.address import Address
 from alaas.client.call import Call
 from alaas.client.progress import OnProgress
-from alaas.core.wire import Item, QueryResponse
+from alaas.core.wire import Item, PoolInfo, PushResponse, QueryResponse
 
 
 class Transport(Protocol):
@@ -27,6 +27,25 @@ class Transport(Protocol):
         on_progress: OnProgress,
     ) -> QueryResponse:
         """Send a pool and wait for the selection."""
+        ...
+
+    def push(
+        self,
+        parameters: Mapping[str, Any],
+        items: Iterable[Item],
+        *,
+        call: Call,
+        on_progress: OnProgress,
+    ) -> PushResponse:
+        """Send a pool and wait until it is stored."""
+        ...
+
+    def pools(self, *, call: Call) -> list[PoolInfo]:
+        """The pools that the server has stored."""
+        ...
+
+    def delete_pool(self, name: str, *, call: Call) -> None:
+        """Have the server delete a stored pool."""
         ...
 
     def strategies(self, *, call: Call) -> list[dict[str, Any]]:

@@ -9,25 +9,28 @@ from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import closing, contextmanager
 from dataclasses import replace
 from threading import Thread
-from typing import Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import InvalidStatus, WebSocketException
 
 from alaas.client.address import Address
-from alaas.client.answers import lost, read_response, refusal, unlike_ours
+from alaas.client.answers import lost, read_push, read_response, refusal, unlike_ours
 from alaas.client.call import Call
 from alaas.client.parts import cut
 from alaas.client.progress import OnProgress
 from alaas.client.tls import ssl_context
 from alaas.core.errors import from_problem
-from alaas.core.wire import Item, Progress, QueryResponse
+from alaas.core.wire import Item, PoolInfo, Progress, PushResponse, QueryResponse
+
+if TYPE_CHECKING:
+    from alaas.client.http import HttpTransport
 
 _T = TypeVar("_T")
 
 
 class WebSocketTransport:
-    """Asks over a WebSocket, one connection a query.
+    """Asks over a WebSocket, one connection a query or push.
 
     The connection lives on an event loop in a thread of its own: it is read at all times,
     also while a part waits for the server to take it, so neither side can block the other.
@@ -46,6 +49,24 @@ class WebSocketTransport:
         on_progress: OnProgress,
     ) -> QueryResponse:
         """Send a pool in parts and wait for the selection."""
+        event = self._converse(_frames("query", parameters, items), call, on_progress)
+        return read_response(event, self._address)
+
+    def push(
+        self,
+        parameters: Mapping[str, Any],
+        items: Iterable[Item],
+        *,
+        call: Call,
+        on_progress: OnProgress,
+    ) -> PushResponse:
+        """Send a pool in parts and wait until it is stored."""
+        event = self._converse(_frames("push", parameters, items), call, on_progress)
+        return read_push(event, self._address)
+
+    def _converse(
+        self, frames: Iterable[str], call: Call, on_progress: OnProgress
+    ) -> Mapping[str, Any]:
         with _event_loop() as submit:
             opening = submit(self._open(call.open_timeout()))
             call.on_give_up(opening.cancel)
@@ -53,7 +74,7 @@ class WebSocketTransport:
             try:
                 answer = submit(_listen(connection, on_progress))
                 call.on_give_up(answer.cancel)
-                for frame in _frames(parameters, items):
+                for frame in frames:
                     sending = submit(connection.send(frame))
                     wait(cast("list[Future[Any]]", [sending, answer]), return_when=FIRST_COMPLETED)
                     if answer.done() or sending.exception() is not None:
@@ -65,11 +86,23 @@ class WebSocketTransport:
 
     def strategies(self, *, call: Call) -> list[dict[str, Any]]:
         """The strategies that the server offers, asked for over HTTP."""
+        with self._http() as http:
+            return http.strategies(call=call)
+
+    def pools(self, *, call: Call) -> list[PoolInfo]:
+        """The pools that the server has stored, asked for over HTTP."""
+        with self._http() as http:
+            return http.pools(call=call)
+
+    def delete_pool(self, name: str, *, call: Call) -> None:
+        """Have the server delete a stored pool, over HTTP."""
+        with self._http() as http:
+            http.delete_pool(name, call=call)
+
+    def _http(self) -> closing[HttpTransport]:
         from alaas.client.http import HttpTransport
 
-        http = HttpTransport(replace(self._address, family="http"), verify=self._verify)
-        with closing(http):
-            return http.strategies(call=call)
+        return closing(HttpTransport(replace(self._address, family="http"), verify=self._verify))
 
     def close(self) -> None:
         """Nothing: a connection ends with its query."""
@@ -97,16 +130,16 @@ class WebSocketTransport:
         except (KeyError, TypeError, ValueError) as error:
             raise unlike_ours(self._address, error) from error
 
-    def _read(self, event: Mapping[str, Any] | None) -> QueryResponse:
+    def _read(self, event: Mapping[str, Any] | None) -> Mapping[str, Any]:
         if event is None:
             raise lost(self._address, "the server closed it before the answer")
         if event["type"] == "error":
             raise from_problem(event.get("problem") or {})
-        return read_response(event, self._address)
+        return event
 
 
-def _frames(parameters: Mapping[str, Any], items: Iterable[Item]) -> Iterator[str]:
-    yield json.dumps({"type": "query", "parameters": parameters})
+def _frames(kind: str, parameters: Mapping[str, Any], items: Iterable[Item]) -> Iterator[str]:
+    yield json.dumps({"type": kind, "parameters": parameters})
     for part in cut(items):
         yield json.dumps({"type": "items", "data": [item.to_json() for item in part]})
     yield json.dumps({"type": "end"})

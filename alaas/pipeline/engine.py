@@ -8,19 +8,18 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from time import perf_counter
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol
 
 from alaas.config import ModelSettings, Preprocessing, Settings
-from alaas.core.types import Items, Notes, Plan, Scored, Selection
-from alaas.data.fetch import Fetcher
+from alaas.core.types import Admitted, Items, Notes, Plan, Scored, Selection, Spent
+from alaas.core.wire import PoolInfo
 from alaas.models.card import ModelCard
-from alaas.pipeline import stages
-
-T = TypeVar("T")
+from alaas.pipeline.claims import Claims
+from alaas.pipeline.keeping import keep
+from alaas.pipeline.scorer import Scorer
+from alaas.pipeline.worker import Worker
 
 # One message of 1 to 5 MB is what travels fastest between processes, and what keeps a
 # convolution's working set in the cache.
@@ -34,22 +33,44 @@ class Engine(Protocol):
         card: The model that it runs.
         batch_size: Items in a micro-batch, B.
         slots: Micro-batches in flight, over all queries of this engine.
+        claims: Items in flight, over all queries of this engine.
     """
 
     card: ModelCard
     batch_size: int
     slots: asyncio.Semaphore
+    claims: Claims
+
+    async def admit(self, plan: Plan, items: Items) -> Admitted:
+        """Enter items in the books of a query, and take in what is stored of them."""
+        ...
 
     async def process(self, plan: Plan, items: Items) -> Scored:
         """Send one micro-batch through *fetch*, *preprocess*, *infer* and *score*."""
         ...
 
     async def select(self, plan: Plan, notes: Notes) -> Selection:
-        """Choose, once, from all micro-batches of the query."""
+        """Choose, once, from all micro-batches of the query, or from the pool it names."""
         ...
 
     async def discard(self, plan: Plan) -> None:
         """Forget a query that will not be finished."""
+        ...
+
+    async def keep(self, plan: Plan, notes: Notes) -> PoolInfo:
+        """Store all micro-batches of a push as the pool that the plan names."""
+        ...
+
+    async def pools(self, name: str | None = None) -> list[PoolInfo]:
+        """The pools that are stored, or the one of that name."""
+        ...
+
+    async def drop(self, name: str) -> None:
+        """Delete a stored pool."""
+        ...
+
+    async def stored(self, name: str, start: int, size: int) -> Items:
+        """Some consecutive items of a stored pool, from a row on; none beyond its end."""
         ...
 
 
@@ -73,9 +94,6 @@ def micro_batch(settings: ModelSettings, preprocessing: Preprocessing) -> int:
 class LocalEngine:
     """All four stages in this process, on threads.
 
-    Fetching happens on the event loop, decoding on as many threads as there are cores,
-    inference on one thread, which torch spreads over the cores itself.
-
     Args:
         settings: The configuration; its server section is not used.
 
@@ -87,47 +105,32 @@ class LocalEngine:
         from alaas.models.load import load
 
         chosen = settings.active_learning.strategy.model
-        self.model = load(chosen)
-        self.card = self.model.card
+        model = load(chosen)
+        self.card = model.card
         self.batch_size = micro_batch(chosen, self.card.preprocessing)
         self.slots = asyncio.Semaphore(2 + 2 * (os.cpu_count() or 1))
-        self._limits = settings.limits
-        self._fetcher = Fetcher(settings.fetch, settings.limits)
-        self._decoding = ThreadPoolExecutor(os.cpu_count(), "alaas-preprocess")
-        self._inferring = ThreadPoolExecutor(1, "alaas-infer")
-        self._scorer = stages.Scorer()
+        self.claims = Claims()
+        self._kept = keep(settings.store)
+        self._worker = Worker(settings, model, self._kept)
+        self._scorer = Scorer(
+            self._kept.features, self._kept.pools, space=self.card.space, model=self.card.digest
+        )
+
+    async def admit(self, plan: Plan, items: Items) -> Admitted:
+        """Enter items in the books of a query, and take in what is stored of them."""
+        started = perf_counter()
+        named = await self._worker.identify(plan, items)
+        fetched = perf_counter()
+        admitted = await asyncio.to_thread(self._scorer.admit, plan, named)
+        spent = {"fetch": Spent(fetched - started), "score": Spent(perf_counter() - fetched)}
+        return replace(admitted, spent=spent)
 
     async def process(self, plan: Plan, items: Items) -> Scored:
         """Send one micro-batch through the stages."""
-        card = self.model.card
-        busy: dict[str, float] = {}
+        views, spent = await self._worker.work(plan, items)
         started = perf_counter()
-        raws = await self._fetcher.fetch(items)
-        busy["fetch"] = perf_counter() - started
-        batch = await self._on(
-            self._decoding, "preprocess", busy,
-            lambda: stages.preprocess(plan, raws, card.preprocessing, self._limits),
-        )  # fmt: skip
-        views = await self._on(
-            self._inferring, "infer", busy,
-            lambda: stages.infer(plan, batch, self.model.classifier, card.digest),
-        )  # fmt: skip
-        started = perf_counter()
-        scored = self._scorer.add(plan, views)
-        busy["score"] = perf_counter() - started
-        return replace(scored, busy=busy)
-
-    async def _on(
-        self, pool: ThreadPoolExecutor, stage: str, busy: dict[str, float], work: Callable[[], T]
-    ) -> T:
-        def timed() -> T:
-            started = perf_counter()
-            try:
-                return work()
-            finally:
-                busy[stage] = perf_counter() - started
-
-        return await asyncio.get_running_loop().run_in_executor(pool, timed)
+        scored = await asyncio.to_thread(self._scorer.add, plan, views)
+        return replace(scored, spent=spent | {"score": Spent(perf_counter() - started)})
 
     async def select(self, plan: Plan, notes: Notes) -> Selection:
         """Choose from the whole pool, on a thread: a picker may take a while."""
@@ -137,11 +140,26 @@ class LocalEngine:
         """Forget a query that will not be finished."""
         self._scorer.discard(plan.query)
 
+    async def keep(self, plan: Plan, notes: Notes) -> PoolInfo:
+        """Store all micro-batches of a push as the pool that the plan names."""
+        return await asyncio.to_thread(self._scorer.keep, plan, notes)
+
+    async def pools(self, name: str | None = None) -> list[PoolInfo]:
+        """The pools that are stored, or the one of that name."""
+        return await asyncio.to_thread(self._scorer.pools, name)
+
+    async def drop(self, name: str) -> None:
+        """Delete a stored pool."""
+        await asyncio.to_thread(self._scorer.drop, name)
+
+    async def stored(self, name: str, start: int, size: int) -> Items:
+        """Some consecutive items of a stored pool, from a row on; none beyond its end."""
+        return await asyncio.to_thread(self._scorer.stored, name, start, size)
+
     async def close(self) -> None:
-        """Close connections and threads."""
-        await self._fetcher.close()
-        self._decoding.shutdown(cancel_futures=True)
-        self._inferring.shutdown(cancel_futures=True)
+        """Close connections, threads and stores."""
+        await self._worker.close()
+        await asyncio.to_thread(self._kept.close)
 
     async def __aenter__(self) -> LocalEngine:
         return self

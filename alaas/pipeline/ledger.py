@@ -2,27 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import count
+from typing import Literal
 
-from alaas import __version__
-from alaas.config import QueryParameters
-from alaas.core.errors import AllItemsFailed, EmptyInput, FieldError, ItemFailed, ValidationFailed
-from alaas.core.types import Plan, Scored, Selection
-from alaas.core.wire import (
-    STAGES,
-    Failure,
-    Item,
-    Pick,
-    Progress,
-    QueryResponse,
-    Receipt,
-    StageTiming,
-    Timings,
-    Warn,
-)
-from alaas.pipeline.labels import Known
+from alaas.core.errors import AllItemsFailed, EmptyInput, FieldError, ItemFailed
+from alaas.core.types import Admitted, Items, Scored, Spent
+from alaas.core.wire import STAGES, Failure, Item, PoolInfo, Progress, Stage, StageTiming, Timings
+from alaas.pipeline.feed import Member
 from alaas.pipeline.planning import Preflight
 
 Part = Sequence[Item | Failure]
@@ -39,84 +26,96 @@ UPSTREAM = frozenset(
 
 @dataclass(slots=True)
 class Ledger:
-    """What is known of a query while it runs: who came, who is done, who was lost."""
+    """What is known of a query while it runs: how many came, how many are done, who was lost.
 
-    parameters: QueryParameters
+    It grows with what is lost, and not with the pool: who is who is in the scorer's books.
+    """
+
+    on_item_error: Literal["skip", "fail"]
     on_progress: OnProgress
-    watch: Preflight
-    rows: dict[str, int] = field(default_factory=dict)
-    kept: list[Item] = field(default_factory=list)
-    failures: list[Failure] = field(default_factory=list)
-    unlearnt: list[Failure] = field(default_factory=list)
-    busy: dict[str, float] = field(default_factory=lambda: dict.fromkeys(STAGES, 0.0))
+    watch: Preflight | None = None
+    received: int = 0
     done: int = 0
+    lost: list[tuple[int, Failure]] = field(default_factory=list)
+    unlearnt: list[Failure] = field(default_factory=list)
+    spent: dict[Stage, Spent] = field(default_factory=lambda: dict.fromkeys(STAGES, Spent()))
+    hits: dict[Stage, int] = field(default_factory=lambda: dict.fromkeys(STAGES, 0))
     complete: bool = False
 
-    async def admit(self, source: AsyncIterable[Part]) -> AsyncIterator[list[Item]]:
-        """Note who arrives, and pass on the items that are still whole."""
+    async def admit(self, source: AsyncIterable[Part]) -> AsyncIterator[list[Member]]:
+        """Note who arrives, and say where each stands in the pool."""
         async for part in source:
-            whole = [member for member in part if self._note(member)]
-            self.watch.check(len(self.kept))
-            if whole:
-                yield whole  # type: ignore[misc]  # _note told the items apart
+            yield [self._note(member) for member in part]
+            if self.watch is not None:
+                self.watch.check(self.received)
 
-    def _note(self, member: Item | Failure) -> bool:
-        row = len(self.kept)
-        if self.rows.setdefault(member.id, row) != row:
-            pointer = f"/data/{row}/id"
-            message = f"ids must be unique; {member.id!r} came before, at {self.rows[member.id]}"
-            raise ValidationFailed(f"{pointer}: {message}", errors=[FieldError(pointer, message)])
+    async def admit_stored(self, source: AsyncIterable[Items]) -> AsyncIterator[list[Member]]:
+        """Note the items of a stored pool, the names of whose contents are known."""
+        async for part in source:
+            named = zip(part.items, part.digests, strict=True)
+            yield [self._note(item)._replace(digest=digest) for item, digest in named]
+
+    def _note(self, member: Item | Failure) -> Member:
+        row = self.received
+        self.received += 1
         if isinstance(member, Failure):
-            self.kept.append(Item(member.id))
-            self._lose([member])
-            return False
-        # Bytes are on their way to the stages; only what the answer needs stays here.
-        self.kept.append(replace(member, blob=None))
-        return True
+            self._lose([(row, member)])
+            return Member(row, Item(member.id), lost=True)
+        return Member(row, member)
 
-    def _lose(self, failures: Sequence[Failure]) -> None:
-        self.failures += failures
-        if failures and self.parameters.on_item_error == "fail":
-            first = failures[0]
+    def _lose(self, lost: Sequence[tuple[int, Failure]]) -> None:
+        self.lost += lost
+        if lost and self.on_item_error == "fail":
+            _, first = lost[0]
             raise ItemFailed(f"item {first.id!r} failed in {first.stage}: {first.message}")
 
-    def groups(self) -> dict[str, int]:
-        """The number of the group of each item, where any item has one."""
-        if all(item.group is None for item in self.kept):
-            return {}
-        # An item without a group is alone in its own.
-        names = {item.group: None for item in self.kept if item.group is not None}
-        numbers = {name: number for number, name in enumerate(names)}
-        alone = count(len(numbers))
-        return {
-            item.id: next(alone) if item.group is None else numbers[item.group]
-            for item in self.kept
-        }
+    def take_stored(self, info: PoolInfo) -> None:
+        """Note a stored pool whose views are all there."""
+        self.received = self.done = self.hits["fetch"] = self.hits["infer"] = info.items
+        if self.watch is not None:
+            self.watch.check(self.received)
+
+    def enter_known(self, admitted: Admitted, hits: int) -> None:
+        """Note what was known of some items before they went anywhere."""
+        self.done += hits
+        self.hits["fetch"] += max(admitted.known, hits)
+        self.hits["infer"] += hits
+        self.spend(admitted.spent)
+        if hits:
+            self._tell()
+
+    def enter(self, scored: Scored, members: Sequence[Member]) -> None:
+        """Note what came out of the stages for one micro-batch."""
+        self.done += scored.count
+        self.spend(scored.spent)
+        if scored.failures:
+            named = {member.item.id: member for member in members}
+            # Later stages do not know an item's address.
+            self._lose(
+                [
+                    (named[one.id].row, replace(one, uri=one.uri or named[one.id].item.uri))
+                    for one in scored.failures
+                ]
+            )
+        self._tell()
+
+    def enter_labelled(self, scored: Scored) -> None:
+        """Note what came out of the stages for one micro-batch of labelled items."""
+        self.spend(scored.spent)
+        self.lose_labelled(scored.failures)
 
     def lose_labelled(self, failures: Sequence[Failure]) -> None:
         """Note labelled items that are lost: they are no part of the pool."""
         self.unlearnt += failures
-        if failures and self.parameters.on_item_error == "fail":
+        if failures and self.on_item_error == "fail":
             first = failures[0]
             raise ItemFailed(f"labelled item {first.id!r} failed in {first.stage}: {first.message}")
 
-    def enter_labelled(self, scored: Scored) -> None:
-        """Note what came out of the stages for one micro-batch of labelled items."""
-        for stage, seconds in scored.busy.items():
-            self.busy[stage] += seconds
-        self.lose_labelled(scored.failures)
-
-    def enter(self, scored: Scored) -> None:
-        """Note what came out of the stages for one micro-batch."""
-        self.done += scored.count
-        for stage, seconds in scored.busy.items():
-            self.busy[stage] += seconds
-        self._lose([self._addressed(failure) for failure in scored.failures])
-        self._tell()
-
-    def _addressed(self, failure: Failure) -> Failure:
-        """The failure with its item's address, which later stages do not know."""
-        return replace(failure, uri=failure.uri or self.kept[self.rows[failure.id]].uri)
+    def spend(self, spent: Mapping[str, Spent]) -> None:
+        """Note what stages spent."""
+        for stage in STAGES:
+            if stage in spent:
+                self.spent[stage] += spent[stage]
 
     def close(self) -> None:
         """Check that there is something to choose from.
@@ -126,83 +125,32 @@ class Ledger:
             AllItemsFailed: Nothing is left.
         """
         self.complete = True
-        if not self.kept:
+        if not self.received:
             raise EmptyInput("the pool is empty: send at least one item")
-        self.failures.sort(key=lambda failure: self.rows[failure.id])
+        self.lost.sort(key=lambda entry: entry[0])
         if not self.done:
-            first = self.failures[0]
+            _, first = self.lost[0]
             raise AllItemsFailed(
-                f"all {len(self.kept)} items failed; the first in {first.stage}: {first.message}",
+                f"all {self.received} items failed; the first in {first.stage}: {first.message}",
                 errors=[
-                    FieldError(f"/data/{self.rows[f.id]}", f"{f.code}: {f.message}")
-                    for f in self.failures[:10]
+                    FieldError(f"/data/{row}", f"{one.code}: {one.message}")
+                    for row, one in self.lost[:10]
                 ],
-                upstream=all(failure.code in UPSTREAM for failure in self.failures),
+                upstream=all(one.code in UPSTREAM for _, one in self.lost),
             )
         self._tell()
 
     def _tell(self) -> None:
-        received = len(self.kept)
-        self.on_progress(
-            Progress(self.done, len(self.failures), received, received if self.complete else None)
-        )
+        total = self.received if self.complete else None
+        self.on_progress(Progress(self.done, len(self.lost), self.received, total))
 
-    def answer(
-        self, settled: Plan, selection: Selection, known: Known, total_s: float
-    ) -> QueryResponse:
-        """Write the answer."""
-        picks = []
-        for rank, (name, score) in enumerate(zip(selection.ids, selection.scores, strict=True)):
-            item = self.kept[self.rows[name]]
-            picks.append(Pick(name, rank, float(score), uri=item.uri, text=item.text))
-        lost = dict.fromkeys(STAGES, 0)
-        for failure in self.failures:
-            lost[failure.stage] += 1
-        timings: dict[str, StageTiming] = {}
-        left = len(self.kept)
+    def timings(self, total_s: float) -> Timings:
+        """Where the time went."""
+        left, timings = self.received, dict[str, StageTiming]()
         for stage in STAGES:
-            left -= lost[stage]
-            timings[stage] = StageTiming(self.busy[stage], left)
-        return QueryResponse(
-            picks=tuple(picks),
-            failures=(*self.failures, *self.unlearnt),
-            timings=Timings(total_s, timings),
-            receipt=Receipt(
-                strategy=selection.strategy,
-                params=selection.params,
-                seed=selection.seed,
-                budget=settled.budget,
-                model=selection.model,
-                version=__version__,
-                pool_size=selection.pool_size,
-                n_drop=settled.n_drop if "draws" in settled.needs else 0,
-                labelled_size=len(known.items) + len(known.failures) - len(self.unlearnt),
-            ),
-            warnings=tuple(self._warnings(settled, selection, known)),
-            request_id=settled.query,
-        )
-
-    def _warnings(self, settled: Plan, selection: Selection, known: Known) -> Iterable[Warn]:
-        if self.parameters.labelled and not known.items and not known.failures:
-            yield Warn(
-                "labelled_ignored",
-                f"the labelled items have no effect: {settled.strategy} learns from none",
+            left -= sum(one.stage == stage for _, one in self.lost)
+            spent = self.spent[stage]
+            timings[stage] = StageTiming(
+                spent.busy_s, left, spent.wait_s, spent.bytes, self.hits[stage]
             )
-        if settled.budget > selection.pool_size:
-            yield Warn(
-                "budget_exceeds_pool",
-                f"the budget {settled.budget} exceeds the {selection.pool_size} items that "
-                f"could be ranked: all of them are returned",
-            )
-        if self.parameters.n_drop is not None and "draws" not in settled.needs:
-            yield Warn(
-                "n_drop_ignored",
-                f"n_drop has no effect: {settled.strategy} reads one prediction an item",
-            )
-        asked = self.parameters.model
-        if asked and selection.model and asked != selection.model:
-            yield Warn(
-                "model_differs",
-                f"the receipt names model {asked}, and {selection.model} ran: "
-                f"the selection may differ",
-            )
+        return Timings(total_s, timings)

@@ -51,7 +51,7 @@ def plan(
     if strategy.labelled and not parameters.labelled:
         raise missing_labels(strategy)
     if card is not None:
-        _check_views(strategy, needs, card)
+        check_views(strategy, needs, card)
         if wrappers.per_class and wrappers.per_class * card.classes < parameters.budget:
             raise unfillable(wrappers.per_class * card.classes, parameters.budget)
     return Plan(
@@ -62,10 +62,12 @@ def plan(
         budget=parameters.budget,
         needs=needs,
         n_drop=parameters.n_drop or N_DROP,
+        cache=parameters.cache,
+        pool=parameters.pool,
     )
 
 
-def _check_views(strategy: Strategy, needs: Sequence[str], card: ModelCard) -> None:
+def check_views(strategy: Strategy, needs: Sequence[str], card: ModelCard) -> None:
     """Refuse a strategy that reads what the model cannot compute, or what says nothing."""
     lacking = [name for name in needs if name not in card.views]
     if "draws" in lacking:

@@ -3,26 +3,33 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import uuid
-from collections.abc import AsyncIterable, AsyncIterator, Callable
+from collections.abc import AsyncIterable, AsyncIterator
 from dataclasses import replace
 from time import perf_counter
 
 from alaas.config import QueryParameters, StrategySettings
-from alaas.core.errors import DeadlineExceeded, FieldError, NoReplica, ViewUnavailable
-from alaas.core.types import Items, Notes, Plan, Scored, Selection
-from alaas.core.wire import Item, QueryResponse
-from alaas.pipeline import labels
+from alaas.core.errors import (
+    DeadlineExceeded,
+    FieldError,
+    NoReplica,
+    ValidationFailed,
+    ViewUnavailable,
+)
+from alaas.core.types import Notes, Plan, Selection, Spent
+from alaas.core.wire import QueryResponse
+from alaas.pipeline import labels, push
+from alaas.pipeline.answer import answer
+from alaas.pipeline.claims import stored_names
 from alaas.pipeline.engine import Engine
+from alaas.pipeline.feed import Feed, Member, forget
 from alaas.pipeline.labels import Known
 from alaas.pipeline.ledger import Ledger, OnProgress, Part
 from alaas.pipeline.planning import Preflight, plan
 from alaas.strategies import registry
+from alaas.strategies.declaration import MODEL
 
 __all__ = ["OnProgress", "Part", "plan", "run"]
-
-log = logging.getLogger(__name__)
 
 
 async def run(
@@ -53,26 +60,28 @@ async def run(
         AllItemsFailed: No item could be ranked.
         ItemFailed: One item failed, and ``on_item_error`` is ``fail``.
         DeadlineExceeded: ``timeout_s`` passed.
+        UnknownPool: The query names a pool that is not stored.
     """
     settled = plan(parameters, defaults, request_id or uuid.uuid4().hex, engine.card)
     known = labels.read(parameters, registry.get(settled.strategy), settled.params, engine.card)
     watch = Preflight(settled, engine.card, len(known.items), parameters.timeout_s)
-    ledger = Ledger(parameters, on_progress or (lambda _: None), watch)
+    ledger = Ledger(parameters.on_item_error, on_progress or (lambda _: None), watch)
     started = perf_counter()
     clock = asyncio.timeout(parameters.timeout_s)
     try:
         async with clock:
             await _learn(engine, settled, known, ledger)
-            await _process(engine, settled, ledger.admit(source), ledger.enter)
+            await _receive(engine, settled, ledger, source)
             ledger.close()
             selection = await _select(engine, settled, known, ledger, watch)
     except BaseException as error:
-        await asyncio.shield(_forget(engine, settled))
+        await asyncio.shield(forget(engine, settled))
         if isinstance(error, TimeoutError) and clock.expired():
             limit = parameters.timeout_s
             raise DeadlineExceeded(f"the query did not finish within {limit:g} s") from None
         raise
-    return ledger.answer(settled, selection, known, perf_counter() - started)
+    total_s = perf_counter() - started
+    return answer(parameters, settled, selection, known=known, ledger=ledger, total_s=total_s)
 
 
 async def _learn(engine: Engine, settled: Plan, known: Known, ledger: Ledger) -> None:
@@ -84,69 +93,47 @@ async def _learn(engine: Engine, settled: Plan, known: Known, ledger: Ledger) ->
         message = f"{settled.strategy} reads {lacking[0]} of labelled items; the model has none"
         raise ViewUnavailable(message, errors=[FieldError("/parameters/strategy", message)])
 
-    async def whole() -> AsyncIterator[list[Item]]:
-        yield list(known.items)
+    async def whole() -> AsyncIterator[list[Member]]:
+        yield [Member(row, item) for row, item in enumerate(known.items)]
 
-    marked = replace(settled, part="labelled", needs=known.needs)
-    await _process(engine, marked, whole(), ledger.enter_labelled)
+    feed = Feed(
+        engine,
+        replace(settled, part="labelled", needs=known.needs),
+        admitted=lambda admitted, _: ledger.spend(admitted.spent),
+        scored=lambda scored, _: ledger.enter_labelled(scored),
+    )
+    await feed.run(whole())
+
+
+async def _receive(
+    engine: Engine, settled: Plan, ledger: Ledger, source: AsyncIterable[Part]
+) -> None:
+    """Have the views of the whole pool in the scorer, or know that they are stored with it."""
+    feed = Feed(engine, settled, admitted=ledger.enter_known, scored=ledger.enter)
+    if settled.pool is None:
+        await feed.run(ledger.admit(source))
+        return
+    async for part in source:
+        if part:
+            message = "must be empty where parameters.pool names a stored pool"
+            raise ValidationFailed(f"/data: {message}", errors=[FieldError("/data", message)])
+    (info,) = await engine.pools(settled.pool)
+    wanted = [name for name in settled.needs if name not in MODEL]
+    if info.space == engine.card.space and info.views.keys() >= {*stored_names(settled, wanted)}:
+        ledger.take_stored(info)
+    else:
+        await feed.run(ledger.admit_stored(push.stored(engine, settled.pool)))
 
 
 async def _select(
     engine: Engine, settled: Plan, known: Known, ledger: Ledger, watch: Preflight
 ) -> Selection:
     started = perf_counter()
-    notes = Notes(known.labels, ledger.groups(), watch.left())
-    selection = await engine.select(settled, notes)
-    ledger.busy["score"] += perf_counter() - started
+    selection = await engine.select(settled, Notes(known.labels, watch.left()))
+    ledger.spend({"score": Spent(perf_counter() - started)})
     if selection.pool_size != ledger.done:
         raise NoReplica(
             f"the scorer lost {ledger.done - selection.pool_size} of {ledger.done} items: "
             f"it was restarted while the query ran"
         )
     return selection
-
-
-async def _forget(engine: Engine, settled: Plan) -> None:
-    try:
-        await engine.discard(settled)
-    except Exception:
-        # The error that ended the query is the one to tell; this one is its echo.
-        log.debug("a query could not be discarded", exc_info=True)
-
-
-async def _process(
-    engine: Engine,
-    settled: Plan,
-    parts: AsyncIterable[list[Item]],
-    enter: Callable[[Scored], None],
-) -> None:
-    """Send items through the engine, never more than its window at a time."""
-
-    async def one(items: Items) -> None:
-        enter(await engine.process(settled, items))
-
-    try:
-        async with asyncio.TaskGroup() as group:
-            async for items in _cut(parts, engine.batch_size):
-                await engine.slots.acquire()
-                task = group.create_task(one(items))
-                # Not in a `finally` of its own: a task that is cancelled early never enters it.
-                task.add_done_callback(lambda _: engine.slots.release())
-    except BaseExceptionGroup as many:
-        # The first error is the cause; the others are its echo.
-        first = many.exceptions[0]
-        raise first from first.__cause__
-
-
-async def _cut(parts: AsyncIterable[list[Item]], size: int) -> AsyncIterator[Items]:
-    """Cut a pool into micro-batches of `size`, whatever the parts it arrives in."""
-    waiting: list[Item] = []
-    seq = 0
-    async for part in parts:
-        waiting += part
-        while len(waiting) >= size:
-            yield Items(seq, tuple(waiting[:size]))
-            del waiting[:size]
-            seq += 1
-    if waiting:
-        yield Items(seq, tuple(waiting))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, cast
 
 from google.protobuf.struct_pb2 import Struct, Value
@@ -127,17 +127,8 @@ def response_to_message(response: QueryResponse) -> pb.QueryResponse:
             pb.Pick(id=p.id, rank=p.rank, score=p.score, uri=p.uri, text=p.text)
             for p in response.picks
         ],
-        failures=[
-            pb.Failure(id=f.id, stage=f.stage, code=f.code, message=f.message, uri=f.uri)
-            for f in response.failures
-        ],
-        timings=pb.Timings(
-            total_s=response.timings.total_s,
-            stages={
-                name: pb.StageTiming(busy_s=stage.busy_s, items=stage.items)
-                for name, stage in response.timings.stages.items()
-            },
-        ),
+        failures=failures_to_message(response.failures),
+        timings=timings_to_message(response.timings),
         receipt=pb.Receipt(
             strategy=receipt.strategy,
             params=struct(receipt.params),
@@ -149,7 +140,7 @@ def response_to_message(response: QueryResponse) -> pb.QueryResponse:
             n_drop=receipt.n_drop,
             labelled_size=receipt.labelled_size,
         ),
-        warnings=[pb.Warning(code=w.code, message=w.message) for w in response.warnings],
+        warnings=warnings_to_message(response.warnings),
         request_id=response.request_id,
     )
 
@@ -162,23 +153,8 @@ def response_from_message(message: pb.QueryResponse) -> QueryResponse:
             Pick(p.id, p.rank, p.score, uri=_chosen(p, "uri"), text=_chosen(p, "text"))
             for p in message.picks
         ),
-        failures=tuple(
-            Failure(
-                f.id,
-                cast("Stage", f.stage),
-                f.code,
-                f.message,
-                uri=f.uri if f.HasField("uri") else None,
-            )
-            for f in message.failures
-        ),
-        timings=Timings(
-            total_s=message.timings.total_s,
-            stages={
-                name: StageTiming(stage.busy_s, stage.items)
-                for name, stage in message.timings.stages.items()
-            },
-        ),
+        failures=failures_from_message(message.failures),
+        timings=timings_from_message(message.timings),
         receipt=Receipt(
             strategy=receipt.strategy,
             params=mapping(receipt.params),
@@ -190,13 +166,74 @@ def response_from_message(message: pb.QueryResponse) -> QueryResponse:
             n_drop=receipt.n_drop,
             labelled_size=receipt.labelled_size,
         ),
-        warnings=tuple(Warn(w.code, w.message) for w in message.warnings),
+        warnings=warnings_from_message(message.warnings),
         request_id=message.request_id,
     )
 
 
 def _chosen(message: pb.Pick, name: str) -> str | None:
     return getattr(message, name) if message.WhichOneof("content") == name else None
+
+
+def failures_to_message(failures: Sequence[Failure]) -> list[pb.Failure]:
+    """Write items that were lost."""
+    return [
+        pb.Failure(id=f.id, stage=f.stage, code=f.code, message=f.message, uri=f.uri)
+        for f in failures
+    ]
+
+
+def failures_from_message(messages: Iterable[pb.Failure]) -> tuple[Failure, ...]:
+    """Read items that were lost."""
+    return tuple(
+        Failure(
+            f.id,
+            cast("Stage", f.stage),
+            f.code,
+            f.message,
+            uri=f.uri if f.HasField("uri") else None,
+        )
+        for f in messages
+    )
+
+
+def timings_to_message(timings: Timings) -> pb.Timings:
+    """Write where the time went."""
+    return pb.Timings(
+        total_s=timings.total_s,
+        bottleneck=timings.bottleneck,
+        stages={
+            name: pb.StageTiming(
+                busy_s=stage.busy_s,
+                items=stage.items,
+                wait_s=stage.wait_s,
+                bytes=stage.bytes,
+                hits=stage.hits,
+            )
+            for name, stage in timings.stages.items()
+        },
+    )
+
+
+def timings_from_message(message: pb.Timings) -> Timings:
+    """Read where the time went."""
+    return Timings(
+        total_s=message.total_s,
+        stages={
+            name: StageTiming(stage.busy_s, stage.items, stage.wait_s, stage.bytes, stage.hits)
+            for name, stage in message.stages.items()
+        },
+    )
+
+
+def warnings_to_message(warnings: Sequence[Warn]) -> list[pb.Warning]:
+    """Write what the caller should know."""
+    return [pb.Warning(code=one.code, message=one.message) for one in warnings]
+
+
+def warnings_from_message(messages: Iterable[pb.Warning]) -> tuple[Warn, ...]:
+    """Read what the caller should know."""
+    return tuple(Warn(one.code, one.message) for one in messages)
 
 
 def progress_to_message(progress: Progress) -> pb.Progress:

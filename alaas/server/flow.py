@@ -10,7 +10,9 @@ from typing import Any
 
 from alaas.config import Settings
 from alaas.models.card import ModelCard
+from alaas.server.devices import visible_gpus
 from alaas.server.executors import Fetcher, Inferencer, Preprocessor, Scorer
+from alaas.server.executors import Worker as Stages
 from alaas.server.gateway import Gateway
 
 # `executors` has imported jina already, without torch.
@@ -33,48 +35,51 @@ def build(settings: Settings, card: ModelCard) -> tuple[Flow, int]:
         The Flow, and the private port of its gateway.
     """
     worker = settings.active_learning.al_worker
-    replicas = 1 if worker.replicas == "auto" else worker.replicas
-    cores = os.cpu_count() or 1
+    gpus = visible_gpus() if settings.active_learning.strategy.model.device != "cpu" else 0
+    replicas = max(1, gpus) if worker.replicas == "auto" else worker.replicas
+    # Every hop passes through the gateway: pixels for GPUs would be too much for it.
+    layout = ("fused" if gpus else "staged") if worker.layout == "auto" else worker.layout
     # Enough micro-batches to keep each stage busy while each replica has one more waiting.
     window = 4 + 2 * replicas if worker.window == "auto" else worker.window
     tree = settings.model_dump_json()
     control = _free_port()
     shared: dict[str, Any] = {"host": LOOPBACK, "timeout_ready": -1, "quiet": True}
-    flow = (
-        Flow(name=settings.name, quiet=True)
-        .config_gateway(
-            uses=Gateway,
-            host=LOOPBACK,
-            protocol=["http"],
-            port=[control],
-            uses_with={"settings": tree, "card": card.to_json(), "window": window},
-            # Jina pings every 10 s, and its executors hang up on whoever pings that often.
-            grpc_channel_options={"grpc.keepalive_time_ms": 2**31 - 1},
+    infers: dict[str, Any] = {
+        "uses_with": {"settings": tree, "threads": max(1, (os.cpu_count() or 1) // replicas)},
+        "replicas": replicas,
+        **shared,
+    }
+    flow = Flow(name=settings.name, quiet=True).config_gateway(
+        uses=Gateway,
+        host=LOOPBACK,
+        protocol=["http"],
+        port=[control],
+        uses_with={"settings": tree, "card": card.to_json(), "window": window},
+        # Jina pings every 10 s, and its executors hang up on whoever pings that often.
+        grpc_channel_options={"grpc.keepalive_time_ms": 2**31 - 1},
+    )
+    if layout == "fused":
+        flow = flow.add(name="work", uses=Stages, allow_concurrent=True, **infers)
+    else:
+        pixels = {"settings": tree, "preprocessing": card.preprocessing.model_dump_json()}
+        flow = (
+            flow.add(
+                name="fetch",
+                uses=Fetcher,
+                uses_with={"settings": tree},
+                allow_concurrent=True,
+                **shared,
+            )
+            .add(name="preprocess", uses=Preprocessor, uses_with=pixels, **shared)
+            .add(name="infer", uses=Inferencer, **infers)
         )
-        .add(
-            name="fetch",
-            uses=Fetcher,
-            uses_with={"settings": tree},
-            allow_concurrent=True,
-            **shared,
-        )
-        .add(
-            name="preprocess",
-            uses=Preprocessor,
-            uses_with={
-                "settings": tree,
-                "preprocessing": card.preprocessing.model_dump_json(),
-            },
-            **shared,
-        )
-        .add(
-            name="infer",
-            uses=Inferencer,
-            uses_with={"settings": tree, "threads": max(1, cores // replicas)},
-            replicas=replicas,
-            **shared,
-        )
-        .add(name="score", uses=Scorer, **shared)
+    flow = flow.add(
+        name="score",
+        uses=Scorer,
+        uses_with={"settings": tree, "card": card.to_json()},
+        # A long choice for one query must not hold up the others.
+        allow_concurrent=True,
+        **shared,
     )
     return flow, control
 

@@ -11,15 +11,29 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, astuple, dataclass, field, replace
+from time import monotonic
 from typing import Any
 
 import numpy as np
 
-from alaas.core.types import Batch, Items, Notes, Plan, Raw, Raws, Scored, Selection, Views
-from alaas.core.wire import Failure, Item
+from alaas.core.types import (
+    Admitted,
+    Batch,
+    Items,
+    Notes,
+    Plan,
+    Raw,
+    Raws,
+    Scored,
+    Selection,
+    Spent,
+    Stored,
+    Views,
+)
+from alaas.core.wire import Failure, Item, PoolInfo
 
-Content = Items | Raws | Batch | Views | Scored | Notes | Selection
+Content = Items | Admitted | Raws | Batch | Views | Scored | Notes | Selection | Stored
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,18 +43,22 @@ class Message:
     Attributes:
         plan: The query that it belongs to.
         content: What the last stage made of it.
-        busy: Stage name to seconds of work on it.
+        spent: Stage name to what was spent on it.
         problem: The error that ended it, as a problem document.
+        left: When the last stage passed it on, by the clock that processes of a machine share.
     """
 
     plan: Plan
     content: Content
-    busy: Mapping[str, float] = field(default_factory=dict)
+    spent: Mapping[str, Spent] = field(default_factory=dict)
     problem: Mapping[str, Any] | None = None
+    left: float = 0.0
 
-    def after(self, stage: str, content: Content, seconds: float) -> Message:
-        """The message that `stage` passes on."""
-        return replace(self, content=content, busy={**self.busy, stage: seconds})
+    def after(self, stage: str, content: Content, started: float) -> Message:
+        """The message that `stage` passes on, which took it up at `started`."""
+        busy, waited = monotonic() - started, max(0.0, started - self.left)
+        spent = Spent(busy, waited, getattr(content, "size", 0))
+        return replace(self, content=content, spent={**self.spent, stage: spent})
 
 
 def encode(message: Message) -> tuple[bytes, bytes]:
@@ -51,7 +69,8 @@ def encode(message: Message) -> tuple[bytes, bytes]:
         "plan": asdict(message.plan),
         "kind": kind,
         "seq": getattr(message.content, "seq", 0),
-        "busy": dict(message.busy),
+        "spent": {stage: astuple(spent) for stage, spent in message.spent.items()},
+        "left": monotonic(),
         "problem": message.problem,
         "failures": [
             failure.to_json() for failure in getattr(message.content, "failures", ())
@@ -69,53 +88,70 @@ def decode(header: bytes, payload: bytes) -> Message:
     if isinstance(content, Raws | Batch | Views | Scored):
         failures = tuple(Failure.from_json(one) for one in fields["failures"])
         content = replace(content, failures=failures)
-    return Message(plan, content, fields["busy"], fields["problem"])
+    spent = {stage: Spent(*values) for stage, values in fields["spent"].items()}
+    return Message(plan, content, spent, fields["problem"], fields["left"])
 
 
 def _write_items(items: Items) -> tuple[dict[str, Any], bytes]:
     rows = [
-        [item.id, item.uri, item.text, None if item.blob is None else len(item.blob)]
+        [item.id, item.uri, item.text, None if item.blob is None else len(item.blob), item.group]
         for item in items.items
     ]
-    return {"items": rows}, b"".join(item.blob or b"" for item in items.items)
+    fields = {"items": rows, "rows": items.rows, "digests": items.digests}
+    return fields, b"".join(item.blob or b"" for item in items.items)
 
 
 def _read_items(fields: dict[str, Any], payload: memoryview) -> Items:
     items, start = [], 0
-    for name, uri, text, length in fields["items"]:
+    for name, uri, text, length, group in fields["items"]:
         blob = None if length is None else bytes(payload[start : start + length])
         start += length or 0
-        items.append(Item(name, uri, text, blob))
-    return Items(fields["seq"], tuple(items))
+        items.append(Item(name, uri, text, blob, group))
+    return Items(fields["seq"], tuple(items), tuple(fields["rows"]), tuple(fields["digests"]))
+
+
+def _write_admitted(admitted: Admitted) -> tuple[dict[str, Any], bytes]:
+    return {"missing": admitted.missing, "known": admitted.known}, b""
+
+
+def _read_admitted(fields: dict[str, Any], _: memoryview) -> Admitted:
+    return Admitted(fields["seq"], tuple(fields["missing"]), fields["known"])
 
 
 def _write_raws(raws: Raws) -> tuple[dict[str, Any], bytes]:
-    rows = [[raw.id, len(raw.data), raw.is_text] for raw in raws.raws]
+    rows = [[raw.id, len(raw.data), raw.is_text, raw.digest] for raw in raws.raws]
     return {"raws": rows}, b"".join(raw.data for raw in raws.raws)
 
 
 def _read_raws(fields: dict[str, Any], payload: memoryview) -> Raws:
     raws, start = [], 0
-    for name, length, is_text in fields["raws"]:
-        raws.append(Raw(name, bytes(payload[start : start + length]), is_text))
+    for name, length, is_text, digest in fields["raws"]:
+        raws.append(Raw(name, bytes(payload[start : start + length]), is_text, digest))
         start += length
     return Raws(fields["seq"], tuple(raws))
 
 
 def _write_batch(batch: Batch) -> tuple[dict[str, Any], bytes]:
-    fields = {"ids": batch.ids, "shape": batch.array.shape, "dtype": batch.array.dtype.str}
+    fields = {
+        "ids": batch.ids, "digests": batch.digests,
+        "shape": batch.array.shape, "dtype": batch.array.dtype.str,
+    }  # fmt: skip
     return fields, batch.array.tobytes()
 
 
 def _read_batch(fields: dict[str, Any], payload: memoryview) -> Batch:
     array = np.frombuffer(payload, fields["dtype"]).reshape(fields["shape"])
-    return Batch(fields["seq"], tuple(fields["ids"]), array)
+    ids, digests = tuple(fields["ids"]), tuple(fields["digests"])
+    return Batch(fields["seq"], ids, array, digests=digests)
 
 
 def _write_views(views: Views) -> tuple[dict[str, Any], bytes]:
     arrays = {name: [array.shape, array.dtype.str] for name, array in views.arrays.items()}
     payload = b"".join(array.tobytes() for array in views.arrays.values())
-    return {"ids": views.ids, "arrays": arrays, "model": views.model}, payload
+    fields = {
+        "ids": views.ids, "digests": views.digests, "arrays": arrays, "model": views.model,
+    }  # fmt: skip
+    return fields, payload
 
 
 def _read_views(fields: dict[str, Any], payload: memoryview) -> Views:
@@ -125,7 +161,8 @@ def _read_views(fields: dict[str, Any], payload: memoryview) -> Views:
         end = start + count * np.dtype(dtype).itemsize
         arrays[name] = np.frombuffer(payload[start:end], dtype).reshape(shape)
         start = end
-    return Views(fields["seq"], tuple(fields["ids"]), arrays, fields["model"])
+    ids, digests = tuple(fields["ids"]), tuple(fields["digests"])
+    return Views(fields["seq"], ids, arrays, fields["model"], digests=digests)
 
 
 def _write_scored(scored: Scored) -> tuple[dict[str, Any], bytes]:
@@ -133,7 +170,7 @@ def _write_scored(scored: Scored) -> tuple[dict[str, Any], bytes]:
 
 
 def _read_scored(fields: dict[str, Any], _: memoryview) -> Scored:
-    return Scored(fields["seq"], fields["count"], busy=fields["busy"])
+    return Scored(fields["seq"], fields["count"])
 
 
 def _write_selection(selection: Selection) -> tuple[dict[str, Any], bytes]:
@@ -144,6 +181,7 @@ def _write_selection(selection: Selection) -> tuple[dict[str, Any], bytes]:
         "seed": selection.seed,
         "pool_size": selection.pool_size,
         "model": selection.model,
+        "items": [[item.id, item.uri, item.text, item.group] for item in selection.items],
     }
     return fields, np.asarray(selection.scores, np.float64).tobytes()
 
@@ -157,6 +195,9 @@ def _read_selection(fields: dict[str, Any], payload: memoryview) -> Selection:
         seed=fields["seed"],
         pool_size=fields["pool_size"],
         model=fields["model"],
+        items=tuple(
+            Item(name, uri, text, group=group) for name, uri, text, group in fields["items"]
+        ),
     )
 
 
@@ -168,7 +209,16 @@ def _read_notes(fields: dict[str, Any], _: memoryview) -> Notes:
     return Notes(**fields["notes"])
 
 
+def _write_stored(stored: Stored) -> tuple[dict[str, Any], bytes]:
+    return {"pools": [info.to_json() for info in stored.pools]}, b""
+
+
+def _read_stored(fields: dict[str, Any], _: memoryview) -> Stored:
+    return Stored(tuple(PoolInfo.from_json(info) for info in fields["pools"]))
+
+
 _WRITERS: Mapping[str, Callable[[Any], tuple[dict[str, Any], bytes]]] = {
+    "Admitted": _write_admitted,
     "Items": _write_items,
     "Raws": _write_raws,
     "Batch": _write_batch,
@@ -176,8 +226,10 @@ _WRITERS: Mapping[str, Callable[[Any], tuple[dict[str, Any], bytes]]] = {
     "Scored": _write_scored,
     "Notes": _write_notes,
     "Selection": _write_selection,
+    "Stored": _write_stored,
 }
 _READERS: Mapping[str, Callable[[dict[str, Any], memoryview], Content]] = {
+    "Admitted": _read_admitted,
     "Items": _read_items,
     "Raws": _read_raws,
     "Batch": _read_batch,
@@ -185,4 +237,5 @@ _READERS: Mapping[str, Callable[[dict[str, Any], memoryview], Content]] = {
     "Scored": _read_scored,
     "Notes": _read_notes,
     "Selection": _read_selection,
+    "Stored": _read_stored,
 }

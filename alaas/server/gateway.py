@@ -15,8 +15,10 @@ import uvicorn
 from alaas.config import Settings, TLSSettings
 from alaas.config.listeners import Listener
 from alaas.core.errors import Internal, NoReplica, from_problem
-from alaas.core.types import Items, Notes, Plan, Scored, Selection
+from alaas.core.types import Admitted, Items, Notes, Plan, Scored, Selection, Stored
+from alaas.core.wire import PoolInfo
 from alaas.models.card import ModelCard
+from alaas.pipeline.claims import Claims
 from alaas.pipeline.engine import micro_batch
 from alaas.server import frames, grpc, http, logs
 from alaas.server.executors import Frames, pack, unpack
@@ -32,6 +34,9 @@ from jina.types.request.data import DataRequest  # isort: skip
 
 DRAIN_S = 30.0
 """Seconds that queries in flight get to finish when the server is asked to stop."""
+
+FETCHING = "fetch|work"
+"""The executors that fetch, whatever the layout."""
 
 SEND_S = 5.0
 """Seconds that gRPC answers which are made get to be sent."""
@@ -59,12 +64,20 @@ class FlowEngine:
         self.card = card
         self.batch_size = batch_size
         self.slots = asyncio.Semaphore(window)
+        self.claims = Claims()
+
+    async def admit(self, plan: Plan, items: Items) -> Admitted:
+        """Have contents named where they can be without reading, and views recalled."""
+        names = f"{FETCHING}|score" if plan.cache else "score"
+        message = await self._send("/admit", frames.Message(plan, items), to=f"^({names})$")
+        assert isinstance(message.content, Admitted)
+        return replace(message.content, spent=message.spent)
 
     async def process(self, plan: Plan, items: Items) -> Scored:
         """Send one micro-batch through all executors."""
         message = await self._send("/score", frames.Message(plan, items))
         assert isinstance(message.content, Scored)
-        return replace(message.content, busy=message.busy)
+        return replace(message.content, spent=message.spent)
 
     async def select(self, plan: Plan, notes: Notes) -> Selection:
         """Have the scorer choose."""
@@ -75,6 +88,30 @@ class FlowEngine:
     async def discard(self, plan: Plan) -> None:
         """Have the scorer forget a query."""
         await self._send("/discard", frames.Message(plan, Items(0, ())), to="score")
+
+    async def keep(self, plan: Plan, notes: Notes) -> PoolInfo:
+        """Have the scorer store a pool."""
+        message = await self._send("/keep", frames.Message(plan, notes), to="score")
+        assert isinstance(message.content, Stored)
+        (info,) = message.content.pools
+        return info
+
+    async def pools(self, name: str | None = None) -> list[PoolInfo]:
+        """The pools that are stored, or the one of that name."""
+        message = await self._send("/pools", frames.Message(_about(name), Notes()), to="score")
+        assert isinstance(message.content, Stored)
+        return list(message.content.pools)
+
+    async def drop(self, name: str) -> None:
+        """Delete a stored pool."""
+        await self._send("/drop", frames.Message(_about(name), Notes()), to="score")
+
+    async def stored(self, name: str, start: int, size: int) -> Items:
+        """Some consecutive items of a stored pool, from a row on; none beyond its end."""
+        asked = frames.Message(_about(name), Items(start, (), rows=(size,)))
+        message = await self._send("/stored", asked, to="score")
+        assert isinstance(message.content, Items)
+        return message.content
 
     async def _send(self, endpoint: str, message: frames.Message, to: str = "") -> frames.Message:
         request = DataRequest()
@@ -103,6 +140,11 @@ class FlowEngine:
         if answer.problem is not None:
             raise from_problem(answer.problem)
         return answer
+
+
+def _about(pool: str | None) -> Plan:
+    """The plan of a message that belongs to no query."""
+    return Plan(query="", strategy="", params={}, seed=0, budget=1, needs=(), pool=pool)
 
 
 class Gateway(JinaGateway):

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import AsyncIterator, Callable, Iterable
-from typing import Any, TypeAlias
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Iterable
+from contextlib import aclosing
+from functools import partial
+from typing import Any, TypeAlias, TypeVar
 
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
@@ -14,8 +16,8 @@ from grpc_reflection.v1alpha import reflection
 from alaas.config.listeners import Listener
 from alaas.core.errors import AlaasError, FieldError, ValidationFailed
 from alaas.core.wire import Item, Progress
-from alaas.pipeline.query import Part
-from alaas.proto import convert
+from alaas.pipeline.ledger import Part
+from alaas.proto import convert, pools
 from alaas.proto.alaas.v1 import active_learning_pb2 as pb
 from alaas.proto.alaas.v1 import active_learning_pb2_grpc as stubs
 from alaas.server.errors import grpc_details, grpc_status, grpc_trailers
@@ -24,6 +26,9 @@ from alaas.server.service import Service, whole
 NAME = pb.DESCRIPTOR.services_by_name["ActiveLearning"].full_name
 
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
+
+T = TypeVar("T")
+Message = TypeVar("Message", pb.QueryPart, pb.PushPart)
 
 _OPTIONS = [
     # The pool of a unary query may be large; one that streams sends small parts.
@@ -59,47 +64,64 @@ class ActiveLearning(stubs.ActiveLearningServicer):
         self, parts: AsyncIterator[pb.QueryPart], context: Context
     ) -> AsyncIterator[pb.QueryEvent]:
         """Choose from a pool sent in parts; progress comes back meanwhile."""
+        first = await anext(aiter(parts), pb.QueryPart())
+        parameters = convert.parameters_from_message(first.parameters)
+        ask = partial(self._service.query, parameters, _pool(first, parts))
+        async with aclosing(_conversation(ask, context)) as events:
+            async for event in events:
+                if isinstance(event, Progress):
+                    yield pb.QueryEvent(progress=convert.progress_to_message(event))
+                else:
+                    yield pb.QueryEvent(response=convert.response_to_message(event))
+
+    async def Push(  # noqa: N802
+        self, request: pb.PushRequest, context: Context
+    ) -> pb.PushResponse:
+        """Store a pool sent in one message."""
         request_id = uuid.uuid4().hex
-        news: asyncio.Queue[Progress | None] = asyncio.Queue()
-        work = asyncio.create_task(self._stream(parts, request_id, news.put_nowait))
-        work.add_done_callback(lambda _: news.put_nowait(None))
         try:
-            while (progress := await news.get()) is not None:
-                yield pb.QueryEvent(progress=convert.progress_to_message(progress))
-            yield pb.QueryEvent(response=await work)
+            response = await self._service.push(
+                pools.parameters_from_message(request.parameters),
+                whole(_items(request.items, 0)),
+                request_id=request_id,
+            )
         except AlaasError as error:
             await _abort(context, error, request_id)
-        finally:
-            work.cancel()
+        return pools.response_to_message(response)
 
-    async def _stream(
-        self,
-        parts: AsyncIterator[pb.QueryPart],
-        request_id: str,
-        on_progress: Callable[[Progress], None],
-    ) -> pb.QueryResponse:
-        first = await anext(aiter(parts), pb.QueryPart())
+    async def PushStream(  # noqa: N802
+        self, parts: AsyncIterator[pb.PushPart], context: Context
+    ) -> AsyncIterator[pb.PushEvent]:
+        """Store a pool sent in parts; progress comes back meanwhile."""
+        first = await anext(aiter(parts), pb.PushPart())
+        parameters = pools.parameters_from_message(first.parameters)
+        ask = partial(self._service.push, parameters, _pool(first, parts))
+        async with aclosing(_conversation(ask, context)) as events:
+            async for event in events:
+                if isinstance(event, Progress):
+                    yield pb.PushEvent(progress=convert.progress_to_message(event))
+                else:
+                    yield pb.PushEvent(response=pools.response_to_message(event))
 
-        async def source() -> AsyncIterator[Part]:
-            row = 0
-            part: pb.QueryPart = first
-            while True:
-                if part.items:
-                    items = _items(part.items, row)
-                    row += len(items)
-                    yield items
-                following = await anext(aiter(parts), None)
-                if following is None:
-                    return
-                part = following
+    async def Pools(  # noqa: N802
+        self, request: pb.PoolsRequest, context: Context
+    ) -> pb.PoolsResponse:
+        """List the stored pools."""
+        try:
+            stored = await self._service.pools()
+        except AlaasError as error:
+            await _abort(context, error, uuid.uuid4().hex)
+        return pb.PoolsResponse(pools=[pools.pool_to_message(one) for one in stored])
 
-        response = await self._service.query(
-            convert.parameters_from_message(first.parameters),
-            source(),
-            request_id=request_id,
-            on_progress=on_progress,
-        )
-        return convert.response_to_message(response)
+    async def DeletePool(  # noqa: N802
+        self, request: pb.DeletePoolRequest, context: Context
+    ) -> pb.DeletePoolResponse:
+        """Delete a stored pool."""
+        try:
+            await self._service.delete_pool(request.name)
+        except AlaasError as error:
+            await _abort(context, error, uuid.uuid4().hex)
+        return pb.DeletePoolResponse()
 
     async def Strategies(  # noqa: N802
         self, request: pb.StrategiesRequest, context: Context
@@ -110,6 +132,36 @@ class ActiveLearning(stubs.ActiveLearningServicer):
             for one in self._service.strategies()
         ]
         return pb.StrategiesResponse(strategies=listed)
+
+
+async def _conversation(
+    ask: Callable[..., Coroutine[Any, Any, T]], context: Context
+) -> AsyncGenerator[Progress | T, None]:
+    """Progress as it comes in, and the answer at the end."""
+    request_id = uuid.uuid4().hex
+    news: asyncio.Queue[Progress | None] = asyncio.Queue()
+    work = asyncio.create_task(ask(request_id=request_id, on_progress=news.put_nowait))
+    work.add_done_callback(lambda _: news.put_nowait(None))
+    try:
+        while (progress := await news.get()) is not None:
+            yield progress
+        yield await work
+    except AlaasError as error:
+        await _abort(context, error, request_id)
+    finally:
+        work.cancel()
+
+
+async def _pool(first: Message, parts: AsyncIterator[Message]) -> AsyncIterator[Part]:
+    """The items of a stream's messages, the first of which has been read."""
+    row = 0
+    part: Message | None = first
+    while part is not None:
+        if part.items:
+            items = _items(part.items, row)
+            row += len(items)
+            yield items
+        part = await anext(aiter(parts), None)
 
 
 def _items(messages: Iterable[pb.Item], start: int) -> list[Item]:

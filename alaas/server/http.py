@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
 import uuid
-from collections.abc import Coroutine
 from time import perf_counter
 from typing import Any
 
@@ -15,35 +13,12 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from alaas import __version__
-from alaas.core.errors import (
-    AlaasError,
-    Internal,
-    MethodNotAllowed,
-    NotFound,
-    UnsupportedMediaType,
-)
-from alaas.core.wire import Failure, Item, Pick, QueryResponse
-from alaas.server import schema, websocket
+from alaas.core.errors import AlaasError, Internal, MethodNotAllowed, NotFound
+from alaas.server import schema, selection, websocket
 from alaas.server.errors import PROBLEM_JSON, problem
 from alaas.server.metrics import Metrics
-from alaas.server.service import Service, whole
+from alaas.server.service import Service
 from alaas.strategies import registry
-
-GONE = 499
-"""The status that nobody receives: the client closed the connection before the answer."""
-
-_PROBLEMS: dict[int | str, dict[str, Any]] = {
-    status: {"model": schema.Problem, "description": description}
-    for status, description in {
-        400: "The body is not JSON.",
-        404: "No such strategy or endpoint.",
-        415: "The body is not `application/json`.",
-        422: "A field has a value that is not allowed, the pool is empty, or all items failed.",
-        502: "All items failed, and the servers that hold them are to blame.",
-        503: "The service cannot answer now.",
-        504: "The query did not finish within its `timeout_s`.",
-    }.items()
-}
 
 
 def create_app(service: Service) -> FastAPI:
@@ -62,7 +37,7 @@ def create_app(service: Service) -> FastAPI:
     app.add_exception_handler(AlaasError, _as_problem)
     app.add_exception_handler(HTTPException, _as_problem)
     app.add_exception_handler(Exception, _as_problem)
-    _add_queries(app, service)
+    selection.add_routes(app, service)
     _add_catalogue(app, service)
     _add_probes(app, service)
     app.add_api_websocket_route("/ws", websocket.endpoint(service))
@@ -114,107 +89,13 @@ async def _as_problem(request: Request, error: Exception) -> Response:
         )
     else:
         known = error if isinstance(error, AlaasError) else Internal("an error of the service")
+    if getattr(request.state, "unread", False):
+        # What is left of the body will not be read: the client must not wait to send it.
+        headers["Connection"] = "close"
     if known.status == 503:
         headers["Retry-After"] = "1"
     document = problem(known, getattr(request.state, "id", ""))
     return JSONResponse(document, known.status, headers, media_type=PROBLEM_JSON)
-
-
-def _add_queries(app: FastAPI, service: Service) -> None:
-    async def answer(request: Request, *, old_path: bool) -> Response:
-        document = schema.read_json(await _json_body(request))
-        if old_path:
-            schema.read_endpoint(document)
-        parameters, items = schema.read_query(document)
-        work = service.query(parameters, whole(items), request_id=request.state.id)
-        response = await _unless_gone(request, work)
-        if response is None:
-            return Response(status_code=GONE)
-        return JSONResponse(_with_blobs(response, items).to_json(parameters))
-
-    async def query(request: Request) -> Response:
-        """Choose the items of a pool that are most worth labelling."""
-        return await answer(request, old_path=False)
-
-    async def post(request: Request) -> Response:
-        """The same, at the address and in the form of the Jina gateway of earlier releases."""
-        return await answer(request, old_path=True)
-
-    content = {"application/json": {"schema": {"$ref": "#/components/schemas/QueryBody"}}}
-    for handler in (query, post):
-        app.add_api_route(
-            f"/{handler.__name__}",
-            handler,
-            methods=["POST"],
-            response_model=schema.Answer,
-            responses=_PROBLEMS,
-            openapi_extra={"requestBody": {"required": True, "content": content}},
-            tags=["selection"],
-            operation_id=handler.__name__,
-        )
-    _describe_body(app)
-
-
-def _describe_body(app: FastAPI) -> None:
-    """Put the schema of the request into the OpenAPI document.
-
-    The handlers read the body themselves, since malformed JSON is a 400 and not a 422.
-    """
-    generate = app.openapi
-
-    def openapi() -> dict[str, Any]:
-        if not app.openapi_schema:
-            described = generate()
-            body = schema.QueryBody.model_json_schema(
-                ref_template="#/components/schemas/{model}", by_alias=True
-            )
-            definitions = body.pop("$defs", {})
-            described["components"]["schemas"].update(definitions, QueryBody=body)
-        return app.openapi_schema or described
-
-    app.openapi = openapi  # type: ignore[method-assign]  # FastAPI's own way to extend it
-
-
-async def _json_body(request: Request) -> bytes:
-    given = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if given != "application/json":
-        raise UnsupportedMediaType(
-            f"the body must be application/json, got {given or 'no content type'}"
-        )
-    return await request.body()
-
-
-async def _unless_gone(
-    request: Request, work: Coroutine[Any, Any, QueryResponse]
-) -> QueryResponse | None:
-    """Await a query; None, and the query cancelled, when the client closes the connection."""
-    task = asyncio.create_task(work)
-
-    async def watch() -> None:
-        while (await request.receive())["type"] != "http.disconnect":
-            pass
-
-    watcher = asyncio.create_task(watch())
-    try:
-        await asyncio.wait((task, watcher), return_when=asyncio.FIRST_COMPLETED)
-        return task.result() if task.done() else None
-    finally:
-        watcher.cancel()
-        task.cancel()
-
-
-def _with_blobs(response: QueryResponse, items: list[Item | Failure]) -> QueryResponse:
-    """Give the chosen items back as they came: those that came as bytes, with their bytes."""
-    blobs = {item.id: item.blob for item in items if isinstance(item, Item) and item.blob}
-    if not blobs:
-        return response
-    picks = tuple(
-        Pick(p.id, p.rank, p.score, p.uri, p.text, blobs.get(p.id)) for p in response.picks
-    )
-    return QueryResponse(
-        picks, response.failures, response.timings, response.receipt,
-        response.warnings, response.request_id,
-    )  # fmt: skip
 
 
 def _add_catalogue(app: FastAPI, service: Service) -> None:
@@ -227,6 +108,39 @@ def _add_catalogue(app: FastAPI, service: Service) -> None:
     async def models() -> dict[str, Any]:
         """The loaded model: its classes, its digest and its preprocessing."""
         return {"models": service.models()}
+
+    unknown: dict[int | str, dict[str, Any]] = {
+        404: {"model": schema.Problem, "description": "No such pool."}
+    }
+    disabled: dict[int | str, dict[str, Any]] = {
+        409: {"model": schema.Problem, "description": "The service stores nothing."}
+    }
+
+    @app.get(
+        "/pools", tags=["pools"], operation_id="pools",
+        response_model=schema.StoredPools, responses=disabled,
+    )  # fmt: skip
+    async def pools() -> Response:
+        """The stored pools, by name."""
+        return JSONResponse({"pools": [pool.to_json() for pool in await service.pools()]})
+
+    # A name may have slashes in it.
+    @app.get(
+        "/pools/{name:path}", tags=["pools"], operation_id="pool",
+        response_model=schema.StoredPool, responses={**unknown, **disabled},
+    )  # fmt: skip
+    async def pool(name: str) -> Response:
+        """One stored pool."""
+        return JSONResponse((await service.pool(name)).to_json())
+
+    @app.delete(
+        "/pools/{name:path}", tags=["pools"], operation_id="delete_pool",
+        status_code=204, responses={**unknown, **disabled},
+    )  # fmt: skip
+    async def delete_pool(name: str) -> Response:
+        """Delete a stored pool."""
+        await service.delete_pool(name)
+        return Response(status_code=204)
 
 
 def _add_probes(app: FastAPI, service: Service) -> None:

@@ -8,12 +8,13 @@ from typing import Any, NoReturn
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from alaas.config import QueryParameters
+from alaas.config import PushParameters, QueryParameters
 from alaas.core import wire
 from alaas.core.errors import FieldError, MalformedJSON, NotFound, ValidationFailed
 from alaas.core.wire import Failure, Item, item_from_json
 
-ENDPOINTS = ("/", "/query")
+ENDPOINTS = {"/": "query", "/query": "query", "/push": "push"}
+"""What the `execEndpoint` of an old request may name, and what is meant."""
 
 
 class Document(BaseModel):
@@ -48,13 +49,34 @@ class QueryBody(BaseModel):
         }
     )
 
-    data: list[Document | str] | Documents = Field(description="The pool.")
+    data: list[Document | str] | Documents = Field(
+        default_factory=list, description="The pool; empty where `parameters.pool` names one."
+    )
     parameters: QueryParameters
     exec_endpoint: str | None = Field(
         None,
         alias="execEndpoint",
-        description="Of `POST /post` only: `/query`, as clients of the Jina gateway send it.",
+        description="Of `POST /post` only: `/query` or `/push`, as clients of the Jina gateway "
+        "send it.",
     )
+
+
+class PushBody(BaseModel):
+    """A pool to store under a name. Keys are taken in camelCase and in snake_case."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "data": [{"uri": "https://example.com/a.png"}],
+                    "parameters": {"pool": "street"},
+                }
+            ]
+        }
+    )
+
+    data: list[Document | str] | Documents = Field(description="The pool.")
+    parameters: PushParameters
 
 
 class Header(BaseModel):
@@ -88,6 +110,35 @@ class Answer(BaseModel):
     timings: wire.Timings
     receipt: wire.Receipt
     warnings: list[wire.Warn]
+
+
+class StoredPool(BaseModel):
+    """A stored pool."""
+
+    name: str
+    items: int
+    views: dict[str, list[int]] = Field(description="View to the shape of one row.")
+    space: str = Field(description="Where the numbers of its views are comparable.")
+    model: str = Field(description="Digest of the model that made them.")
+    created: float = Field(description="Seconds since 1970.")
+    expires: float | None = Field(description="When it will be deleted, in seconds since 1970.")
+    bytes: int = Field(description="What it takes in the store.")
+
+
+class StoredPools(BaseModel):
+    """The stored pools, by name."""
+
+    pools: list[StoredPool]
+
+
+class PushAnswer(BaseModel):
+    """The answer to a push."""
+
+    pool: StoredPool
+    failures: list[wire.Failure] = Field(description="The items that are not in it.")
+    timings: wire.Timings
+    warnings: list[wire.Warn]
+    requestId: str  # noqa: N815  # as in the header of the answer to a query
 
 
 class Fault(BaseModel):
@@ -138,13 +189,7 @@ def read_query(document: Any) -> tuple[dict[str, Any], list[Item | Failure]]:
     Raises:
         ValidationFailed: A part is missing or of another type; the error names it.
     """
-    if not isinstance(document, dict):
-        raise _invalid("", f"the body must be an object, got {type(document).__name__}")
-    parameters = document.get("parameters")
-    if parameters is None:
-        parameters = {}
-    if not isinstance(parameters, dict):
-        raise _invalid("/parameters", f"must be an object, got {type(parameters).__name__}")
+    parameters = read_parameters(document)
     data = document.get("data")
     if isinstance(data, dict):
         data = data.get("docs")
@@ -155,22 +200,39 @@ def read_query(document: Any) -> tuple[dict[str, Any], list[Item | Failure]]:
     return parameters, read_items(data)
 
 
+def read_parameters(document: Any) -> dict[str, Any]:
+    """The parameters of a request, not checked yet.
+
+    Raises:
+        ValidationFailed: The request is no object, or they are none.
+    """
+    if not isinstance(document, dict):
+        raise _invalid("", f"the body must be an object, got {type(document).__name__}")
+    parameters = document.get("parameters")
+    if parameters is None:
+        return {}
+    if not isinstance(parameters, dict):
+        raise _invalid("/parameters", f"must be an object, got {type(parameters).__name__}")
+    return parameters
+
+
 def read_items(data: Sequence[Any], start: int = 0) -> list[Item | Failure]:
     """Read documents; `start` is the row of the first of them in the pool."""
     return [item_from_json(one, row) for row, one in enumerate(data, start)]
 
 
-def read_endpoint(document: Any) -> None:
-    """Check the `execEndpoint` of an old request: `/query` is the one that there is.
+def read_endpoint(document: Any) -> str:
+    """What the `execEndpoint` of an old request asks for: ``query`` or ``push``.
 
     Raises:
-        NotFound: It names another.
+        NotFound: It names something else.
     """
     if not isinstance(document, dict):
-        return
+        return "query"
     given = document.get("execEndpoint", document.get("exec_endpoint")) or "/"
     if given not in ENDPOINTS:
-        raise NotFound(f"there is no endpoint {given!r}; there is /query")
+        raise NotFound(f"there is no endpoint {given!r}; there are /query and /push")
+    return ENDPOINTS[given]
 
 
 def _invalid(pointer: str, message: str) -> ValidationFailed:

@@ -7,17 +7,18 @@ import time
 import uuid
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 import structlog
 
-from alaas.config import Settings, parse_parameters
-from alaas.core.errors import AlaasError, Internal, NotReady
+from alaas.config import PushParameters, QueryParameters, Settings, parse_parameters, parse_push
+from alaas.core.errors import AlaasError, Internal, NotReady, StoreDisabled, UnknownPool
 from alaas.core.types import Items, Plan
-from alaas.core.wire import Item, Progress, QueryResponse
+from alaas.core.wire import Item, PoolInfo, Progress, PushResponse, QueryResponse
 from alaas.models.card import ModelCard
-from alaas.pipeline import query
+from alaas.pipeline import push, query
 from alaas.pipeline.engine import Engine
+from alaas.pipeline.ledger import OnProgress, Part
 from alaas.server.metrics import Metrics
 from alaas.strategies import registry
 
@@ -28,6 +29,8 @@ CANARY_S = 5.0
 """Seconds that a canary may take."""
 
 log = structlog.get_logger()
+
+P = TypeVar("P", PushParameters, QueryParameters)
 
 
 class Service:
@@ -57,10 +60,10 @@ class Service:
     async def query(
         self,
         parameters: Mapping[str, Any],
-        source: AsyncIterator[query.Part],
+        source: AsyncIterator[Part],
         *,
         request_id: str | None = None,
-        on_progress: query.OnProgress | None = None,
+        on_progress: OnProgress | None = None,
     ) -> QueryResponse:
         """Answer one query.
 
@@ -74,28 +77,14 @@ class Service:
             AlaasError: Nothing else; an error that is not ours is logged and becomes `Internal`.
         """
         request_id = request_id or uuid.uuid4().hex
-        if self.stopping:
-            raise NotReady("the service is stopping")
-
-        def note(progress: Progress) -> None:
-            if progress.done:
-                self._proved = time.monotonic()
-            if on_progress is not None:
-                on_progress(progress)
-
         with self._watched(request_id):
-            checked = parse_parameters(parameters)
-            longest = self.settings.limits.query_s
-            if longest is not None:
-                given = checked.timeout_s or longest
-                checked = checked.model_copy(update={"timeout_s": min(given, longest)})
             response = await query.run(
                 self.engine,
-                checked,
+                self._limited(parse_parameters(parameters)),
                 source,
                 defaults=self.settings.active_learning.strategy,
                 request_id=request_id,
-                on_progress=note,
+                on_progress=self._proving(on_progress),
             )
         self.metrics.answered(response)
         log.info(
@@ -108,6 +97,101 @@ class Service:
             seconds=round(response.timings.total_s, 3),
         )
         return response
+
+    async def push(
+        self,
+        parameters: Mapping[str, Any],
+        source: AsyncIterator[Part],
+        *,
+        request_id: str | None = None,
+        on_progress: OnProgress | None = None,
+    ) -> PushResponse:
+        """Store one pool under a name, for queries to choose from.
+
+        Args:
+            parameters: As the caller sent them.
+            source: The pool, in parts as they arrive.
+            request_id: Id of the push; a new one where it has none.
+            on_progress: Called after every micro-batch.
+
+        Raises:
+            AlaasError: As `query` does.
+        """
+        request_id = request_id or uuid.uuid4().hex
+        with self._watched(request_id):
+            checked = self._limited(parse_push(parameters))
+            await self.engine.pools()  # where nothing is stored, nothing is computed either
+            response = await push.run(
+                self.engine,
+                checked,
+                source,
+                defaults=self.settings.active_learning.strategy,
+                request_id=request_id,
+                on_progress=self._proving(on_progress),
+            )
+        self.metrics.pushed(response)
+        log.info(
+            "stored",
+            request_id=request_id,
+            pool=response.pool.name,
+            items=response.pool.items,
+            failed=len(response.failures),
+            seconds=round(response.timings.total_s, 3),
+        )
+        return response
+
+    async def pools(self) -> list[PoolInfo]:
+        """The stored pools, by name.
+
+        Raises:
+            StoreDisabled: The service stores nothing.
+        """
+        with self._watched(uuid.uuid4().hex):
+            pools = sorted(await self.engine.pools(), key=lambda pool: pool.name)
+        self.metrics.listed(pools)
+        return pools
+
+    async def pool(self, name: str) -> PoolInfo:
+        """A stored pool.
+
+        Raises:
+            UnknownPool: There is none of that name.
+        """
+        for pool in await self.pools():
+            if pool.name == name:
+                return pool
+        raise UnknownPool(f"no pool is stored under the name {name!r}")
+
+    async def delete_pool(self, name: str) -> None:
+        """Delete a stored pool.
+
+        Raises:
+            UnknownPool: There is none of that name.
+        """
+        request_id = uuid.uuid4().hex
+        with self._watched(request_id):
+            await self.engine.drop(name)
+        self.metrics.deleted(name)
+        log.info("deleted", request_id=request_id, pool=name)
+
+    def _limited(self, parameters: P) -> P:
+        """The parameters with no more time than the configuration allows."""
+        longest = self.settings.limits.query_s
+        if longest is None:
+            return parameters
+        given = parameters.timeout_s or longest
+        return parameters.model_copy(update={"timeout_s": min(given, longest)})
+
+    def _proving(self, on_progress: OnProgress | None) -> OnProgress:
+        """Note that the stages are alive, and pass the news on."""
+
+        def note(progress: Progress) -> None:
+            if progress.done:
+                self._proved = time.monotonic()
+            if on_progress is not None:
+                on_progress(progress)
+
+        return note
 
     @contextmanager
     def held(self) -> Iterator[None]:
@@ -123,6 +207,8 @@ class Service:
 
     @contextmanager
     def _watched(self, request_id: str) -> Iterator[None]:
+        if self.stopping:
+            raise NotReady("the service is stopping")
         with self.held(), self.metrics.in_flight.track_inprogress():
             try:
                 yield
@@ -175,18 +261,27 @@ class Service:
             try:
                 async with asyncio.timeout(CANARY_S):
                     await self._canary()
+                    await self._count()
             except (AlaasError, TimeoutError) as error:
                 raise NotReady(f"a stage does not answer: {str(error) or 'timeout'}") from error
             self._proved = time.monotonic()
 
     async def _canary(self) -> None:
-        plan = Plan(f"canary-{uuid.uuid4().hex}", "least_confidence", {}, 0, 1, ("probs",))
+        name = f"canary-{uuid.uuid4().hex}"
+        plan = Plan(name, "least_confidence", {}, 0, 1, ("probs",), cache=False)
         try:
             scored = await self.engine.process(plan, Items(0, (Item("canary", blob=CANARY),)))
         finally:
             await self.engine.discard(plan)
         if scored.failures:
             raise NotReady(scored.failures[0].message)
+
+    async def _count(self) -> None:
+        """Learn of the pools that were there before this process was."""
+        try:
+            self.metrics.listed(await self.engine.pools())
+        except StoreDisabled:
+            self.metrics.listed(())
 
 
 def _drawn() -> bytes:
@@ -203,7 +298,7 @@ CANARY: bytes = _drawn()
 """A picture that is within any limits: 16 x 16, grey, a gradient."""
 
 
-async def whole(items: Sequence[Any]) -> AsyncIterator[query.Part]:
+async def whole(items: Sequence[Any]) -> AsyncIterator[Part]:
     """A pool that came in one piece, as the one part of a source."""
     if items:
         yield items

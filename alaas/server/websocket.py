@@ -1,24 +1,24 @@
-"""A query over a WebSocket: the pool arrives in parts, progress and the answer go back."""
+"""A query or a push over a WebSocket: the pool comes in parts, progress and the answer go back."""
 
 from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Any
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from typing import Any, Protocol
 
 from fastapi import WebSocket, WebSocketDisconnect
 
 from alaas.core.errors import AlaasError, ValidationFailed
-from alaas.core.wire import Failure, Item, Progress
-from alaas.pipeline.query import Part
+from alaas.core.wire import Failure, Item, Progress, PushResponse, QueryResponse
+from alaas.pipeline.ledger import OnProgress, Part
 from alaas.server import schema
 from alaas.server.errors import problem
 from alaas.server.service import Service
 
 
 def endpoint(service: Service) -> Callable[[WebSocket], Awaitable[None]]:
-    """The handler of one connection, which carries one query."""
+    """The handler of one connection, which carries one query or one push."""
 
     async def ws(socket: WebSocket) -> None:
         await socket.accept()
@@ -34,16 +34,33 @@ def endpoint(service: Service) -> Callable[[WebSocket], Awaitable[None]]:
     return ws
 
 
+class _Ask(Protocol):
+    """What `Service.query` and `Service.push` have in common."""
+
+    async def __call__(
+        self,
+        parameters: Mapping[str, Any],
+        source: AsyncIterator[Part],
+        *,
+        request_id: str | None = None,
+        on_progress: OnProgress | None = None,
+    ) -> QueryResponse | PushResponse:
+        """Answer."""
+        ...
+
+
 async def _converse(socket: WebSocket, service: Service, request_id: str) -> None:
-    """One query over a WebSocket: parameters, the pool in parts, progress, the answer."""
+    """Parameters, the pool in parts, progress, the answer."""
     first = await _frame(socket)
-    if first.get("type") != "query":
-        raise ValidationFailed("the first message must have the type 'query'")
+    kinds: dict[Any, _Ask] = {"query": service.query, "push": service.push}
+    ask = kinds.get(first.get("type"))
+    if ask is None:
+        raise ValidationFailed("the first message must have the type 'query' or 'push'")
     parameters, items = schema.read_query(first)
     news: asyncio.Queue[Progress | None] = asyncio.Queue()
     complete = asyncio.Event()
     work = asyncio.ensure_future(
-        service.query(
+        ask(
             parameters,
             _source(socket, items, complete),
             request_id=request_id,
@@ -66,7 +83,12 @@ async def _converse(socket: WebSocket, service: Service, request_id: str) -> Non
             if not work.done():
                 raise WebSocketDisconnect(1006)
             response = await work
-            await _send(socket, {"type": "result", **response.to_json(parameters)})
+            answer = (
+                response.to_json(parameters)
+                if isinstance(response, QueryResponse)
+                else response.to_json()
+            )
+            await _send(socket, {"type": "result", **answer})
     finally:
         watcher.cancel()
         work.cancel()
@@ -81,7 +103,9 @@ async def _source(
         yield items
     while (frame := await _frame(socket)).get("type") != "end":
         if frame.get("type") != "items" or not isinstance(frame.get("data"), list):
-            raise ValidationFailed("after 'query' come messages of the types 'items' and 'end'")
+            raise ValidationFailed(
+                "after the first message come messages of the types 'items' and 'end'"
+            )
         part = schema.read_items(frame["data"], row)
         row += len(part)
         yield part

@@ -148,6 +148,7 @@ class TestGrpc:
     def test_the_status_says_the_same(self, kind: type[AlaasError]) -> None:
         expected = {
             400: "INVALID_ARGUMENT", 404: "NOT_FOUND", 405: "UNIMPLEMENTED",
+            409: "FAILED_PRECONDITION",
             415: "INVALID_ARGUMENT", 422: "INVALID_ARGUMENT", 500: "INTERNAL", 503: "UNAVAILABLE",
             504: "DEADLINE_EXCEEDED",
         }[kind.status]  # fmt: skip

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import fields, is_dataclass, replace
+from time import monotonic
 from typing import Any
 
 import numpy as np
@@ -14,8 +15,21 @@ from hypothesis.extra import numpy as arrays
 from numpy.typing import NDArray
 
 from alaas.core.errors import NoReplica
-from alaas.core.types import Batch, Items, Plan, Raw, Raws, Scored, Selection, Views
-from alaas.core.wire import STAGES, Failure, Item
+from alaas.core.types import (
+    Admitted,
+    Batch,
+    Items,
+    Notes,
+    Plan,
+    Raw,
+    Raws,
+    Scored,
+    Selection,
+    Spent,
+    Stored,
+    Views,
+)
+from alaas.core.wire import STAGES, Failure, Item, PoolInfo
 from alaas.server import frames
 from alaas.server.frames import Message
 
@@ -50,9 +64,17 @@ ITEMS = st.one_of(
     st.builds(Item, id=TEXT, uri=TEXT),
     st.builds(Item, id=TEXT, text=TEXT),
     st.builds(Item, id=TEXT, blob=st.binary(max_size=40)),
-    st.builds(Item, id=TEXT),
+    st.builds(Item, id=TEXT, group=st.none() | TEXT),
 )
-RAWS = st.builds(Raw, id=TEXT, data=st.binary(max_size=40), is_text=st.booleans())
+NUMBERS = st.lists(SEQ, max_size=4).map(tuple)
+DIGESTS = st.lists(TEXT, max_size=4).map(tuple)
+RAWS = st.builds(
+    Raw, id=TEXT, data=st.binary(max_size=40), is_text=st.booleans(), digest=TEXT
+)  # fmt: skip
+INFOS = st.builds(
+    PoolInfo, name=TEXT, items=SEQ, views=st.dictionaries(TEXT, NUMBERS, max_size=3), space=TEXT,
+    model=TEXT, created=SECONDS, expires=st.none() | SECONDS, bytes=SEQ,
+)  # fmt: skip
 
 
 @st.composite
@@ -69,7 +91,7 @@ def array(draw: st.DrawFn, rows: int, dims: int) -> NDArray[Any]:
 @st.composite
 def batches(draw: st.DrawFn) -> Batch:
     ids = draw(IDS)
-    return Batch(draw(SEQ), ids, draw(array(len(ids), 3)), draw(FAILURES))
+    return Batch(draw(SEQ), ids, draw(array(len(ids), 3)), draw(FAILURES), draw(DIGESTS))
 
 
 @st.composite
@@ -77,7 +99,7 @@ def views(draw: st.DrawFn) -> Views:
     ids = draw(IDS)
     names = draw(st.lists(TEXT, unique=True, max_size=3))
     made = {name: draw(array(len(ids), draw(st.integers(1, 3)))) for name in names}
-    return Views(draw(SEQ), ids, made, draw(TEXT), draw(FAILURES))
+    return Views(draw(SEQ), ids, made, draw(TEXT), draw(FAILURES), draw(DIGESTS))
 
 
 @st.composite
@@ -85,18 +107,29 @@ def selections(draw: st.DrawFn) -> Selection:
     ids = draw(IDS)
     scores = draw(arrays.arrays("f8", len(ids), elements=st.floats(allow_nan=False)))
     params = draw(st.dictionaries(TEXT, JSON, max_size=3))
-    return Selection(ids, scores, draw(TEXT), params, draw(SEQ), draw(SEQ), draw(TEXT))
+    items = st.lists(st.builds(Item, TEXT, uri=st.none() | TEXT, group=st.none() | TEXT), max_size=3)
+    return Selection(
+        ids, scores, draw(TEXT), params, draw(SEQ), draw(SEQ), draw(TEXT), tuple(draw(items))
+    )
 
 
 CONTENTS: dict[str, st.SearchStrategy[frames.Content]] = {
-    "Items": st.builds(Items, seq=SEQ, items=st.lists(ITEMS, max_size=6).map(tuple)),
+    "Admitted": st.builds(Admitted, seq=SEQ, missing=NUMBERS, known=SEQ),
+    "Items": st.builds(
+        Items, seq=SEQ, items=st.lists(ITEMS, max_size=6).map(tuple), rows=NUMBERS, digests=DIGESTS
+    ),
+    "Notes": st.builds(
+        Notes, labels=st.dictionaries(TEXT, SECONDS, max_size=3), seconds=st.none() | SECONDS,
+        ttl_s=st.none() | SECONDS,
+    ),
     "Raws": st.builds(Raws, seq=SEQ, raws=st.lists(RAWS, max_size=5).map(tuple), failures=FAILURES),
     "Batch": batches(),
     "Views": views(),
     "Scored": st.builds(Scored, seq=SEQ, count=SEQ, failures=FAILURES),
     "Selection": selections(),
+    "Stored": st.builds(Stored, pools=st.lists(INFOS, max_size=3).map(tuple)),
 }
-BUSY = st.dictionaries(st.sampled_from(STAGES), SECONDS)
+SPENT = st.dictionaries(st.sampled_from(STAGES), st.builds(Spent, SECONDS, SECONDS, SEQ))
 
 
 def there_and_back(message: Message) -> Message:
@@ -122,13 +155,13 @@ def assert_equal(found: Any, expected: Any) -> None:
 
 @pytest.mark.parametrize("kind", CONTENTS)
 @settings(deadline=None)
-@given(plan=PLANS, busy=BUSY, data=st.data())
-def test_round_trip(kind: str, plan: Plan, busy: dict[str, float], data: st.DataObject) -> None:
+@given(plan=PLANS, spent=SPENT, data=st.data())
+def test_round_trip(kind: str, plan: Plan, spent: dict[str, Spent], data: st.DataObject) -> None:
     content = data.draw(CONTENTS[kind])
-    found = there_and_back(Message(plan, content, busy))
-    if isinstance(content, Scored):  # it is told the work of all stages
-        content = replace(content, busy=busy)
-    assert_equal(found, Message(plan, content, busy))
+    before = monotonic()
+    found = there_and_back(Message(plan, content, spent))
+    assert before <= found.left <= monotonic()
+    assert_equal(replace(found, left=0.0), Message(plan, content, spent))
 
 
 @settings(deadline=None)
@@ -140,7 +173,7 @@ def test_a_problem_travels(content: frames.Content) -> None:
 
 
 def message(content: frames.Content) -> Message:
-    return Message(Plan("q", "entropy", {"a": 1}, 0, 1, ("probs",)), content, {"fetch": 1.5})
+    return Message(Plan("q", "entropy", {"a": 1}, 0, 1, ("probs",)), content, {"fetch": Spent(1.5)})
 
 
 def test_arrays_are_neither_copied_nor_writable() -> None:
@@ -165,16 +198,25 @@ def test_the_payload_is_the_pixels() -> None:
     header, payload = frames.encode(message(Batch(3, tuple("abcd"), pixels)))
     assert payload == pixels.tobytes()
     assert set(json.loads(header)) == {
-        "plan", "kind", "seq", "busy", "problem", "failures", "ids", "shape", "dtype",
+        "plan", "kind", "seq", "spent", "left", "problem", "failures", "ids", "digests",
+        "shape", "dtype",
     }  # fmt: skip
 
 
 def test_after_a_stage() -> None:
-    first = message(Items(4, (Item("a", uri="u"),)))
-    scored = Scored(4, 1)
-    later = first.after("infer", scored, 2.5)
-    assert later == Message(first.plan, scored, {"fetch": 1.5, "infer": 2.5})
-    assert first.busy == {"fetch": 1.5}
+    first = replace(message(Items(4, (Item("a", uri="u"),))), left=monotonic() - 3)
+    raws = Raws(4, (Raw("a", b"12345"),))
+    later = first.after("infer", raws, monotonic() - 2)
+    spent = later.spent["infer"]
+    assert (later.content, later.spent["fetch"], spent.bytes) == (raws, Spent(1.5), 5)
+    assert spent.busy_s == pytest.approx(2, abs=0.9)
+    assert spent.wait_s == pytest.approx(1, abs=0.9)
+    assert first.spent == {"fetch": Spent(1.5)}
+
+
+def test_a_message_from_a_clock_that_is_ahead_has_not_waited() -> None:
+    first = replace(message(Items(4, ())), left=monotonic() + 100)
+    assert first.after("infer", Scored(4, 0), monotonic()).spent["infer"].wait_s == 0
 
 
 def test_a_kind_that_there_is_not() -> None:

@@ -13,17 +13,20 @@ from numpy.typing import NDArray
 
 from alaas.config import ModelSettings, Preprocessing, StrategySettings, parse_parameters
 from alaas.core.errors import AlaasError
-from alaas.core.types import Items, Notes, Plan, Scored, Selection, Views
+from alaas.core.types import Admitted, Items, Notes, Plan, Scored, Selection, Spent, Views
 from alaas.core.wire import Failure, Item, QueryResponse
 from alaas.models.card import ModelCard
 from alaas.pipeline import query
 from alaas.pipeline.engine import MICRO_BATCH_BYTES, Engine, micro_batch
-from alaas.pipeline.stages import Scorer
+from alaas.pipeline.claims import Claims
+from alaas.pipeline.scorer import Scorer
 
 T = TypeVar("T")
 
 WAIT_S = 60
-BUSY = {"fetch": 8.0, "preprocess": 4.0, "infer": 2.0, "score": 1.0}
+SPENT = {
+    "fetch": Spent(8.0), "preprocess": Spent(4.0), "infer": Spent(2.0), "score": Spent(1.0),
+}  # fmt: skip
 
 
 def probs_of(ids: Iterable[str]) -> NDArray[np.float64]:
@@ -60,6 +63,7 @@ class Toy:
     ) -> None:
         self.batch_size, self.window = batch_size, window
         self.slots = asyncio.Semaphore(window)
+        self.claims = Claims()
         self.lost = {failure.id: failure for failure in lost}
         self.during, self.choosing = during, choosing
         self.card = ModelCard(
@@ -70,6 +74,9 @@ class Toy:
         self.cut: list[Items] = []
         self.asked: list[str] = []
         self.running = self.most = self.cancelled = 0
+
+    async def admit(self, plan: Plan, items: Items) -> Admitted:
+        return self.scorer.admit(plan, items)
 
     async def process(self, plan: Plan, items: Items) -> Scored:
         self.cut.append(items)
@@ -89,7 +96,7 @@ class Toy:
         made = {"probs": probs_of, "embeddings": embeddings_of}
         arrays = {name: made[name](ids) for name in plan.needs}
         scored = self.scorer.add(plan, Views(items.seq, ids, arrays, "m1", failures))
-        return Scored(scored.seq, scored.count, failures, BUSY)
+        return Scored(scored.seq, scored.count, failures, SPENT)
 
     async def select(self, plan: Plan, notes: Notes) -> Selection:
         if self.choosing is not None:

@@ -219,7 +219,7 @@ def test_a_scorer_that_lost_a_part_of_the_pool_does_not_choose_from_the_rest() -
     engine = Toy(batch_size=4)
 
     async def restart() -> None:
-        parts = engine.scorer._queries["q"].pool
+        parts = engine.scorer._queries["q"].pool.views
         del parts[min(parts)]
 
     engine.choosing = restart

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import weakref
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from itertools import count
 from typing import Any
 
@@ -24,7 +25,7 @@ from alaas.core.wire import Failure
 from alaas.data import decode
 from alaas.models.classifier import Classifier
 from alaas.pipeline import stages
-from alaas.pipeline.stages import Scorer
+from alaas.pipeline.scorer import ENDED, Scorer
 from alaas.strategies import registry
 
 LIMITS = LimitsSettings()
@@ -96,10 +97,21 @@ class TestInfer:
         self, classifier: Classifier, strategy: str, views: dict[str, Any]
     ) -> None:
         batch = Batch(3, ("a", "b"), np.zeros((2, 8, 8, 3), np.uint8), EARLIER)
-        made = stages.infer(plan(strategy), batch, classifier, "digest")
+        asked = replace(plan(strategy), cache=False)
+        made = stages.infer(asked, batch, classifier, "digest")
         assert {name: array.shape for name, array in made.arrays.items()} == views
         assert (made.seq, made.ids, made.model) == (3, ("a", "b"), "digest")
         assert made.failures == EARLIER
+
+    def test_gives_all_views_of_one_pass_where_they_are_stored(
+        self, classifier: Classifier
+    ) -> None:
+        array = np.zeros((2, 8, 8, 3), np.uint8)
+        batch = Batch(3, ("a", "b"), array, EARLIER, ("d1", "d2"))
+        for strategy in ("entropy", "k_center_greedy"):
+            made = stages.infer(plan(strategy), batch, classifier, "digest")
+            assert {*made.arrays} == {"probs", "embeddings"}
+            assert made.digests == ("d1", "d2")
 
     def test_leaves_the_model_alone_where_nobody_reads_it(self) -> None:
         batch = Batch(3, ("a",), np.empty((1, 0), np.uint8), EARLIER)
@@ -159,7 +171,7 @@ class TestScorer:
         del wide
         gc.collect()
         assert left() is None
-        (kept,) = scorer._queries["q"].pool.values()
+        (kept,) = scorer._queries["q"].pool.views.values()
         assert {name: array.shape for name, array in kept.arrays.items()} == {"scores": (8,)}
         assert kept.failures == ()
 
@@ -176,7 +188,7 @@ class TestScorer:
     @pytest.mark.parametrize("end", ["select", "discard"])
     def test_nothing_is_left_of_a_query_that_ended(self, end: str) -> None:
         scorer = Scorer()
-        for query in map(str, range(3 * stages.ENDED)):
+        for query in map(str, range(3 * ENDED)):
             scorer.add(plan(query=query), views(0, ["a"]))
             if end == "select":
                 scorer.select(plan(query=query), Notes())
@@ -185,7 +197,7 @@ class TestScorer:
             late = scorer.add(plan(query=query), views(1, ["b"]))  # was under way
             assert late == Scored(1, 1)
         assert scorer._queries == {}
-        assert len(scorer._ended) <= stages.ENDED
+        assert len(scorer._ended) <= ENDED
 
     def test_a_pool_without_rows(self) -> None:
         scorer = Scorer()

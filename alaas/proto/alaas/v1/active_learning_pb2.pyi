@@ -31,7 +31,7 @@ class Labelled(_message.Message):
     def __init__(self, item: _Optional[_Union[Item, _Mapping]] = ..., number: _Optional[float] = ..., name: _Optional[str] = ...) -> None: ...
 
 class Parameters(_message.Message):
-    __slots__ = ("budget", "strategy", "params", "seed", "n_drop", "on_item_error", "timeout_s", "model", "labelled")
+    __slots__ = ("budget", "strategy", "params", "seed", "n_drop", "on_item_error", "timeout_s", "model", "labelled", "cache", "pool")
     BUDGET_FIELD_NUMBER: _ClassVar[int]
     STRATEGY_FIELD_NUMBER: _ClassVar[int]
     PARAMS_FIELD_NUMBER: _ClassVar[int]
@@ -41,6 +41,8 @@ class Parameters(_message.Message):
     TIMEOUT_S_FIELD_NUMBER: _ClassVar[int]
     MODEL_FIELD_NUMBER: _ClassVar[int]
     LABELLED_FIELD_NUMBER: _ClassVar[int]
+    CACHE_FIELD_NUMBER: _ClassVar[int]
+    POOL_FIELD_NUMBER: _ClassVar[int]
     budget: float
     strategy: str
     params: _struct_pb2.Struct
@@ -50,7 +52,9 @@ class Parameters(_message.Message):
     timeout_s: float
     model: str
     labelled: _containers.RepeatedCompositeFieldContainer[Labelled]
-    def __init__(self, budget: _Optional[float] = ..., strategy: _Optional[str] = ..., params: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., seed: _Optional[int] = ..., n_drop: _Optional[int] = ..., on_item_error: _Optional[str] = ..., timeout_s: _Optional[float] = ..., model: _Optional[str] = ..., labelled: _Optional[_Iterable[_Union[Labelled, _Mapping]]] = ...) -> None: ...
+    cache: bool
+    pool: str
+    def __init__(self, budget: _Optional[float] = ..., strategy: _Optional[str] = ..., params: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., seed: _Optional[int] = ..., n_drop: _Optional[int] = ..., on_item_error: _Optional[str] = ..., timeout_s: _Optional[float] = ..., model: _Optional[str] = ..., labelled: _Optional[_Iterable[_Union[Labelled, _Mapping]]] = ..., cache: bool = ..., pool: _Optional[str] = ...) -> None: ...
 
 class QueryRequest(_message.Message):
     __slots__ = ("parameters", "items")
@@ -97,15 +101,21 @@ class Failure(_message.Message):
     def __init__(self, id: _Optional[str] = ..., stage: _Optional[str] = ..., code: _Optional[str] = ..., message: _Optional[str] = ..., uri: _Optional[str] = ...) -> None: ...
 
 class StageTiming(_message.Message):
-    __slots__ = ("busy_s", "items")
+    __slots__ = ("busy_s", "items", "wait_s", "bytes", "hits")
     BUSY_S_FIELD_NUMBER: _ClassVar[int]
     ITEMS_FIELD_NUMBER: _ClassVar[int]
+    WAIT_S_FIELD_NUMBER: _ClassVar[int]
+    BYTES_FIELD_NUMBER: _ClassVar[int]
+    HITS_FIELD_NUMBER: _ClassVar[int]
     busy_s: float
     items: int
-    def __init__(self, busy_s: _Optional[float] = ..., items: _Optional[int] = ...) -> None: ...
+    wait_s: float
+    bytes: int
+    hits: int
+    def __init__(self, busy_s: _Optional[float] = ..., items: _Optional[int] = ..., wait_s: _Optional[float] = ..., bytes: _Optional[int] = ..., hits: _Optional[int] = ...) -> None: ...
 
 class Timings(_message.Message):
-    __slots__ = ("total_s", "stages")
+    __slots__ = ("total_s", "stages", "bottleneck")
     class StagesEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -115,9 +125,11 @@ class Timings(_message.Message):
         def __init__(self, key: _Optional[str] = ..., value: _Optional[_Union[StageTiming, _Mapping]] = ...) -> None: ...
     TOTAL_S_FIELD_NUMBER: _ClassVar[int]
     STAGES_FIELD_NUMBER: _ClassVar[int]
+    BOTTLENECK_FIELD_NUMBER: _ClassVar[int]
     total_s: float
     stages: _containers.MessageMap[str, StageTiming]
-    def __init__(self, total_s: _Optional[float] = ..., stages: _Optional[_Mapping[str, StageTiming]] = ...) -> None: ...
+    bottleneck: str
+    def __init__(self, total_s: _Optional[float] = ..., stages: _Optional[_Mapping[str, StageTiming]] = ..., bottleneck: _Optional[str] = ...) -> None: ...
 
 class Receipt(_message.Message):
     __slots__ = ("strategy", "params", "seed", "budget", "model", "version", "pool_size", "n_drop", "labelled_size")
@@ -184,6 +196,117 @@ class QueryEvent(_message.Message):
     progress: Progress
     response: QueryResponse
     def __init__(self, progress: _Optional[_Union[Progress, _Mapping]] = ..., response: _Optional[_Union[QueryResponse, _Mapping]] = ...) -> None: ...
+
+class PushParameters(_message.Message):
+    __slots__ = ("pool", "ttl_s", "strategy", "seed", "n_drop", "on_item_error", "timeout_s", "cache")
+    POOL_FIELD_NUMBER: _ClassVar[int]
+    TTL_S_FIELD_NUMBER: _ClassVar[int]
+    STRATEGY_FIELD_NUMBER: _ClassVar[int]
+    SEED_FIELD_NUMBER: _ClassVar[int]
+    N_DROP_FIELD_NUMBER: _ClassVar[int]
+    ON_ITEM_ERROR_FIELD_NUMBER: _ClassVar[int]
+    TIMEOUT_S_FIELD_NUMBER: _ClassVar[int]
+    CACHE_FIELD_NUMBER: _ClassVar[int]
+    pool: str
+    ttl_s: float
+    strategy: str
+    seed: int
+    n_drop: int
+    on_item_error: str
+    timeout_s: float
+    cache: bool
+    def __init__(self, pool: _Optional[str] = ..., ttl_s: _Optional[float] = ..., strategy: _Optional[str] = ..., seed: _Optional[int] = ..., n_drop: _Optional[int] = ..., on_item_error: _Optional[str] = ..., timeout_s: _Optional[float] = ..., cache: bool = ...) -> None: ...
+
+class PushRequest(_message.Message):
+    __slots__ = ("parameters", "items")
+    PARAMETERS_FIELD_NUMBER: _ClassVar[int]
+    ITEMS_FIELD_NUMBER: _ClassVar[int]
+    parameters: PushParameters
+    items: _containers.RepeatedCompositeFieldContainer[Item]
+    def __init__(self, parameters: _Optional[_Union[PushParameters, _Mapping]] = ..., items: _Optional[_Iterable[_Union[Item, _Mapping]]] = ...) -> None: ...
+
+class PushPart(_message.Message):
+    __slots__ = ("parameters", "items")
+    PARAMETERS_FIELD_NUMBER: _ClassVar[int]
+    ITEMS_FIELD_NUMBER: _ClassVar[int]
+    parameters: PushParameters
+    items: _containers.RepeatedCompositeFieldContainer[Item]
+    def __init__(self, parameters: _Optional[_Union[PushParameters, _Mapping]] = ..., items: _Optional[_Iterable[_Union[Item, _Mapping]]] = ...) -> None: ...
+
+class Shape(_message.Message):
+    __slots__ = ("sizes",)
+    SIZES_FIELD_NUMBER: _ClassVar[int]
+    sizes: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, sizes: _Optional[_Iterable[int]] = ...) -> None: ...
+
+class PoolInfo(_message.Message):
+    __slots__ = ("name", "items", "views", "space", "model", "created", "expires", "bytes")
+    class ViewsEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: Shape
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[_Union[Shape, _Mapping]] = ...) -> None: ...
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    ITEMS_FIELD_NUMBER: _ClassVar[int]
+    VIEWS_FIELD_NUMBER: _ClassVar[int]
+    SPACE_FIELD_NUMBER: _ClassVar[int]
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    CREATED_FIELD_NUMBER: _ClassVar[int]
+    EXPIRES_FIELD_NUMBER: _ClassVar[int]
+    BYTES_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    items: int
+    views: _containers.MessageMap[str, Shape]
+    space: str
+    model: str
+    created: float
+    expires: float
+    bytes: int
+    def __init__(self, name: _Optional[str] = ..., items: _Optional[int] = ..., views: _Optional[_Mapping[str, Shape]] = ..., space: _Optional[str] = ..., model: _Optional[str] = ..., created: _Optional[float] = ..., expires: _Optional[float] = ..., bytes: _Optional[int] = ...) -> None: ...
+
+class PushResponse(_message.Message):
+    __slots__ = ("pool", "failures", "timings", "warnings", "request_id")
+    POOL_FIELD_NUMBER: _ClassVar[int]
+    FAILURES_FIELD_NUMBER: _ClassVar[int]
+    TIMINGS_FIELD_NUMBER: _ClassVar[int]
+    WARNINGS_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    pool: PoolInfo
+    failures: _containers.RepeatedCompositeFieldContainer[Failure]
+    timings: Timings
+    warnings: _containers.RepeatedCompositeFieldContainer[Warning]
+    request_id: str
+    def __init__(self, pool: _Optional[_Union[PoolInfo, _Mapping]] = ..., failures: _Optional[_Iterable[_Union[Failure, _Mapping]]] = ..., timings: _Optional[_Union[Timings, _Mapping]] = ..., warnings: _Optional[_Iterable[_Union[Warning, _Mapping]]] = ..., request_id: _Optional[str] = ...) -> None: ...
+
+class PushEvent(_message.Message):
+    __slots__ = ("progress", "response")
+    PROGRESS_FIELD_NUMBER: _ClassVar[int]
+    RESPONSE_FIELD_NUMBER: _ClassVar[int]
+    progress: Progress
+    response: PushResponse
+    def __init__(self, progress: _Optional[_Union[Progress, _Mapping]] = ..., response: _Optional[_Union[PushResponse, _Mapping]] = ...) -> None: ...
+
+class PoolsRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class PoolsResponse(_message.Message):
+    __slots__ = ("pools",)
+    POOLS_FIELD_NUMBER: _ClassVar[int]
+    pools: _containers.RepeatedCompositeFieldContainer[PoolInfo]
+    def __init__(self, pools: _Optional[_Iterable[_Union[PoolInfo, _Mapping]]] = ...) -> None: ...
+
+class DeletePoolRequest(_message.Message):
+    __slots__ = ("name",)
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    def __init__(self, name: _Optional[str] = ...) -> None: ...
+
+class DeletePoolResponse(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
 
 class StrategiesRequest(_message.Message):
     __slots__ = ()

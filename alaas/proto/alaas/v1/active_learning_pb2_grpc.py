@@ -48,6 +48,26 @@ class ActiveLearningStub(object):
                 request_serializer=alaas_dot_proto_dot_alaas_dot_v1_dot_active__learning__pb2.QueryPart.SerializeToString,
                 response_deserializer=alaas_dot_proto_dot_alaas_dot_v1_dot_active__learning__pb2.QueryEvent.FromString,
                 _registered_method=True)
+        self.Push = channel.unary_unary(
+                '/alaas.v1.ActiveLearning/Push',
+                request_serializer=alaas_dot_proto_dot_alaas_dot_v1_dot_active__learning__pb2.PushRequest.SerializeToString,
+                response_deserializer=alaas_dot_proto_dot_alaas_dot_v1_dot_active__learning__pb2.PushResponse.FromString,
+                _registered_method=True)
+        self.PushStream = channel.stream_stream(
+                '/alaas.v1.ActiveLearning/PushStream',
+                request_serializer=alaas_dot_proto_dot_alaas_dot_v1_dot_active__learning__pb2.PushPart.SerializeToString,
+                response_deserializer=alaas_dot_proto_dot_alaas_dot_v1_dot_active__learning__pb2.PushEvent.FromString,
+                _registered_method=True)
+        self.Pools = channel.unary_unary(
+                '/alaas.v1.ActiveLearning/Pools',
+                request_serializer=alaas_dot_proto_dot_alaas_dot_v1_dot_active__learning__pb2.PoolsRequest.SerializeToString,
+                response_deserializer=alaas_dot_proto_dot_alaas_dot_v1_dot_active__learning__pb2.PoolsResponse.FromString,
+                _registered_method=True)
+        self.DeletePool = channel.unary_unary(
+                '/alaas.v1.ActiveLearning/DeletePool',
+                request_serializer=alaas_dot_proto_dot_alaas_dot_v1_dot_active__learning__pb2.DeletePoolRequest.SerializeToString,
+                response_deserializer=alaas_dot_proto_dot_alaas_dot_v1_dot_active__learning__pb2.DeletePoolResponse.FromString,
+                _registered_method=True)
         self.Strategies = channel.unary_unary(
                 '/alaas.v1.ActiveLearning/Strategies',
                 request_serializer=alaas_dot_proto_dot_alaas_dot_v1_dot_active__learning__pb2.StrategiesRequest.SerializeToString,
@@ -77,6 +97,34 @@ class ActiveLearningServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Push(self, request, context):
+        """Stores a pool sent in one message under a name, for queries to choose from.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def PushStream(self, request_iterator, context):
+        """Stores a pool sent in parts. The first message carries the parameters.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Pools(self, request, context):
+        """Lists the stored pools.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeletePool(self, request, context):
+        """Deletes a stored pool.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def Strategies(self, request, context):
         """Lists the strategies.
         """
@@ -96,6 +144,26 @@ def add_ActiveLearningServicer_to_server(servicer, server):
                     servicer.QueryStream,
                     request_deserializer=alaas_dot_proto_dot_alaas_dot_v1_dot_active__learning__pb2.QueryPart.FromString,
                     response_serializer=alaas_dot_proto_dot_alaas_dot_v1_dot_active__learning__pb2.QueryEvent.SerializeToString,
+            ),
+            'Push': grpc.unary_unary_rpc_method_handler(
+                    servicer.Push,
+                    request_deserializer=alaas_dot_proto_dot_alaas_dot_v1_dot_active__learning__pb2.PushRequest.FromString,
+                    response_serializer=alaas_dot_proto_dot_alaas_dot_v1_dot_active__learning__pb2.PushResponse.SerializeToString,
+            ),
+            'PushStream': grpc.stream_stream_rpc_method_handler(
+                    servicer.PushStream,
+                    request_deserializer=alaas_dot_proto_dot_alaas_dot_v1_dot_active__learning__pb2.PushPart.FromString,
+                    response_serializer=alaas_dot_proto_dot_alaas_dot_v1_dot_active__learning__pb2.PushEvent.SerializeToString,
+            ),
+            'Pools': grpc.unary_unary_rpc_method_handler(
+                    servicer.Pools,
+                    request_deserializer=alaas_dot_proto_dot_alaas_dot_v1_dot_active__learning__pb2.PoolsRequest.FromString,
+                    response_serializer=alaas_dot_proto_dot_alaas_dot_v1_dot_active__learning__pb2.PoolsResponse.SerializeToString,
+            ),
+            'DeletePool': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeletePool,
+                    request_deserializer=alaas_dot_proto_dot_alaas_dot_v1_dot_active__learning__pb2.DeletePoolRequest.FromString,
+                    response_serializer=alaas_dot_proto_dot_alaas_dot_v1_dot_active__learning__pb2.DeletePoolResponse.SerializeToString,
             ),
             'Strategies': grpc.unary_unary_rpc_method_handler(
                     servicer.Strategies,
@@ -161,6 +229,114 @@ class ActiveLearning(object):
             '/alaas.v1.ActiveLearning/QueryStream',
             alaas_dot_proto_dot_alaas_dot_v1_dot_active__learning__pb2.QueryPart.SerializeToString,
             alaas_dot_proto_dot_alaas_dot_v1_dot_active__learning__pb2.QueryEvent.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Push(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/alaas.v1.ActiveLearning/Push',
+            alaas_dot_proto_dot_alaas_dot_v1_dot_active__learning__pb2.PushRequest.SerializeToString,
+            alaas_dot_proto_dot_alaas_dot_v1_dot_active__learning__pb2.PushResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PushStream(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_stream(
+            request_iterator,
+            target,
+            '/alaas.v1.ActiveLearning/PushStream',
+            alaas_dot_proto_dot_alaas_dot_v1_dot_active__learning__pb2.PushPart.SerializeToString,
+            alaas_dot_proto_dot_alaas_dot_v1_dot_active__learning__pb2.PushEvent.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Pools(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/alaas.v1.ActiveLearning/Pools',
+            alaas_dot_proto_dot_alaas_dot_v1_dot_active__learning__pb2.PoolsRequest.SerializeToString,
+            alaas_dot_proto_dot_alaas_dot_v1_dot_active__learning__pb2.PoolsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeletePool(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/alaas.v1.ActiveLearning/DeletePool',
+            alaas_dot_proto_dot_alaas_dot_v1_dot_active__learning__pb2.DeletePoolRequest.SerializeToString,
+            alaas_dot_proto_dot_alaas_dot_v1_dot_active__learning__pb2.DeletePoolResponse.FromString,
             options,
             channel_credentials,
             insecure,

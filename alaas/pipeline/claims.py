@@ -1,0 +1,68 @@
+"""Who computes what: two queries that meet the same item compute it once."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+
+from alaas.core.types import Plan
+from alaas.core.wire import Item
+
+ONE_PASS = frozenset({"probs", "embeddings"})
+"""Views that come out of the same pass of a model, so that they are computed together."""
+
+Key = tuple[frozenset[str], str]
+
+
+class Claims:
+    """The items that are on their way through the stages of one engine, over all queries.
+
+    A query claims an item before it sends it. Another one that wants the same views of the
+    same content waits until the first one is done with it, and finds it in the store.
+    """
+
+    def __init__(self) -> None:
+        self._running: dict[Key, asyncio.Future[None]] = {}
+
+    def claim(self, key: Key) -> asyncio.Future[None] | None:
+        """Claim an item. If it is claimed, what says when it is done."""
+        running = self._running.get(key)
+        if running is None:
+            self._running[key] = asyncio.get_running_loop().create_future()
+        return running
+
+    def release(self, keys: Iterable[Key]) -> None:
+        """Tell those who wait that the items are done, well or badly."""
+        for key in keys:
+            running = self._running.pop(key, None)
+            if running is not None and not running.done():
+                running.set_result(None)
+
+
+def key_of(plan: Plan, item: Item, digest: str) -> Key | None:
+    """What an item is claimed under: its views, and its content or else its address.
+
+    None where nothing is kept that another query could find.
+    """
+    content = digest or item.uri
+    if not plan.cache or not plan.needs or not content:
+        return None
+    return frozenset(stored_names(plan, computed(plan.needs))), content
+
+
+def computed(needs: Iterable[str]) -> tuple[str, ...]:
+    """The views that a pass computes for a plan: what it needs, and what costs nothing more.
+
+    Example:
+        >>> computed(("probs",)), computed(("draws",))
+        (('probs', 'embeddings'), ('draws',))
+    """
+    needs = tuple(needs)
+    if ONE_PASS.isdisjoint(needs):
+        return needs
+    return tuple(dict.fromkeys((*needs, *sorted(ONE_PASS, reverse=True))))
+
+
+def stored_names(plan: Plan, views: Iterable[str]) -> tuple[str, ...]:
+    """The names under which views are stored: draws differ with their number and seed."""
+    return tuple(f"draws-{plan.n_drop}-{plan.seed}" if view == "draws" else view for view in views)

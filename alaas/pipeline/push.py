@@ -1,0 +1,127 @@
+"""Putting a pool in store: the stages over all its items, and no choice at the end."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import AsyncIterable, AsyncIterator, Iterator
+from time import perf_counter
+
+from alaas.config import PushParameters, StrategySettings
+from alaas.core.errors import DeadlineExceeded, NoReplica
+from alaas.core.types import Items, Notes, Plan
+from alaas.core.wire import PushResponse, Warn
+from alaas.models.card import ModelCard
+from alaas.pipeline.claims import ONE_PASS
+from alaas.pipeline.engine import Engine
+from alaas.pipeline.feed import ADMITTED, Feed, forget
+from alaas.pipeline.ledger import Ledger, OnProgress, Part
+from alaas.pipeline.planning import N_DROP, check_views
+from alaas.strategies import registry
+from alaas.strategies.declaration import MODEL
+
+
+async def run(
+    engine: Engine,
+    parameters: PushParameters,
+    source: AsyncIterable[Part],
+    *,
+    defaults: StrategySettings,
+    request_id: str | None = None,
+    on_progress: OnProgress | None = None,
+) -> PushResponse:
+    """Store a pool under a name, with the views that strategies read most.
+
+    Args:
+        engine: What runs the stages.
+        parameters: The name and the rest.
+        source: The pool, in parts of any size, as they arrive.
+        defaults: The configured strategy, which will choose from the pool where a query
+            names no other.
+        request_id: Id of the push; a new one where it has none.
+        on_progress: Called after every micro-batch, on the event loop.
+
+    Raises:
+        EmptyInput: The pool has no items.
+        ValidationFailed: Two items have the same id, or a parameter is wrong.
+        ViewUnavailable: The model cannot compute what the strategy reads.
+        AllItemsFailed: No item could be predicted.
+        ItemFailed: One item failed, and ``on_item_error`` is ``fail``.
+        DeadlineExceeded: ``timeout_s`` passed.
+        StoreDisabled: The service stores nothing.
+    """
+    settled = plan(parameters, defaults, request_id or uuid.uuid4().hex, engine.card)
+    ledger = Ledger(parameters.on_item_error, on_progress or (lambda _: None))
+    started = perf_counter()
+    clock = asyncio.timeout(parameters.timeout_s)
+    try:
+        async with clock:
+            feed = Feed(engine, settled, admitted=ledger.enter_known, scored=ledger.enter)
+            await feed.run(ledger.admit(source))
+            ledger.close()
+            info = await engine.keep(settled, Notes(ttl_s=parameters.ttl_s))
+    except BaseException as error:
+        await asyncio.shield(forget(engine, settled))
+        if isinstance(error, TimeoutError) and clock.expired():
+            limit = parameters.timeout_s
+            raise DeadlineExceeded(f"the push did not finish within {limit:g} s") from None
+        raise
+    if info.items != ledger.done:
+        raise NoReplica(
+            f"the scorer lost {ledger.done - info.items} of {ledger.done} items: "
+            "it was restarted while the push ran"
+        )
+    return PushResponse(
+        pool=info,
+        failures=tuple(one for _, one in ledger.lost),
+        timings=ledger.timings(perf_counter() - started),
+        warnings=tuple(_warnings(parameters, settled, engine.card)),
+        request_id=settled.query,
+    )
+
+
+def _warnings(parameters: PushParameters, settled: Plan, card: ModelCard) -> Iterator[Warn]:
+    if parameters.n_drop is not None and "draws" not in settled.needs:
+        message = f"n_drop has no effect: {card.name} has no dropout to draw predictions with"
+        yield Warn("n_drop_ignored", message)
+
+
+def plan(
+    parameters: PushParameters, defaults: StrategySettings, query: str, card: ModelCard
+) -> Plan:
+    """Settle which views a push computes.
+
+    Those of one pass, which serve most strategies, and beside them what the named strategy
+    reads, or the configured one.
+
+    Raises:
+        UnknownStrategy: No strategy has that name.
+        ViewUnavailable: The model cannot compute what the strategy reads.
+    """
+    strategy = registry.get(parameters.strategy or defaults.type)
+    needs = dict.fromkeys((*sorted(ONE_PASS, reverse=True), *MODEL))
+    needs = {name: None for name in needs if name in card.views}
+    if parameters.strategy:
+        check_views(strategy, strategy.needs, card)
+    needs |= {name: None for name in strategy.needs if name in card.views}
+    if parameters.n_drop is not None and "draws" in card.views:
+        needs["draws"] = None
+    return Plan(
+        query=query,
+        strategy="",
+        params={},
+        seed=parameters.seed,
+        budget=1,
+        needs=tuple(needs),
+        n_drop=parameters.n_drop or N_DROP,
+        cache=parameters.cache,
+        pool=parameters.pool,
+    )
+
+
+async def stored(engine: Engine, name: str) -> AsyncIterator[Items]:
+    """The items of a stored pool, for a query that reads what is not stored with it."""
+    start = 0
+    while (part := await engine.stored(name, start, ADMITTED)).items:
+        yield part
+        start += len(part.items)

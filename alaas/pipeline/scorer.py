@@ -1,0 +1,452 @@
+"""The *score* stage: the books of each query, its views, and the choice at the end."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, overload
+
+import numpy as np
+from numpy.typing import NDArray
+
+from alaas.core.errors import (
+    AllItemsFailed,
+    FieldError,
+    ModelOutputInvalid,
+    StoreDisabled,
+    UnknownPool,
+    ValidationFailed,
+)
+from alaas.core.types import Admitted, Items, Notes, Plan, Scored, Selection, Views
+from alaas.core.wire import Item, PoolInfo
+from alaas.pipeline.claims import stored_names
+from alaas.strategies import registry
+from alaas.strategies.declaration import MODEL
+from alaas.strategies.wrappers import Wrappers
+
+if TYPE_CHECKING:
+    from alaas.store.features import FeatureStore
+    from alaas.store.pools import Pools
+
+ENDED = 1_000
+"""Ended queries that are remembered: a micro-batch that was under way may still arrive."""
+
+
+class Scorer:
+    """Keeps what a strategy needs of each pool, and chooses once when the pool is complete.
+
+    For a strategy that scores row by row only one number a row is kept; for one that
+    picks a set, the views it reads. One scorer serves many queries, and any thread.
+
+    Args:
+        store: Where views of items are kept between queries; None keeps nothing.
+        pools: Where whole pools are kept under names; None has none.
+        space: Where the numbers of the model that runs are comparable, `ModelCard.space`.
+        model: Digest of that model.
+    """
+
+    def __init__(
+        self,
+        store: FeatureStore | None = None,
+        pools: Pools | None = None,
+        *,
+        space: str = "",
+        model: str = "",
+    ) -> None:
+        self._store = store
+        self._pools = pools
+        self._space = space
+        self._model = model
+        self._queries: dict[str, _Query] = {}
+        self._ended: deque[str] = deque(maxlen=ENDED)
+        self._lock = threading.Lock()
+
+    def admit(self, plan: Plan, items: Items) -> Admitted:
+        """Enter items in the books of a query, and take in what is stored of them.
+
+        Raises:
+            ValidationFailed: Two items of the pool have the same id.
+            ModelOutputInvalid: A stored view holds values that cannot be ranked.
+        """
+        with self._lock:
+            part = self._part(plan)
+            for row, item in zip(items.rows, items.items, strict=True):
+                entry = part.book.setdefault(item.id, Entry(row, item.uri, item.text, item.group))
+                if entry.row != row:
+                    raise _twice(item.id, row, entry.row)
+        found = self._recall(plan, items)
+        if found is not None and found.ids:
+            kept = replace(found, arrays=_kept(plan, found))
+            with self._lock:
+                # By its rows, so that the same items again replace what they brought before.
+                self._part(plan).views[items.rows] = kept
+        hits = frozenset(found.ids) if found is not None else frozenset[str]()
+        missing = tuple(at for at, item in enumerate(items.items) if item.id not in hits)
+        return Admitted(items.seq, missing, known=sum(map(bool, items.digests)))
+
+    def add(self, plan: Plan, views: Views) -> Scored:
+        """Take in a micro-batch. The same `seq` again replaces what it brought before.
+
+        Raises:
+            ModelOutputInvalid: A view holds values that cannot be ranked.
+        """
+        kept = replace(
+            views,
+            arrays=_kept(plan, views),
+            failures=(),
+            digests=() if plan.strategy else views.digests,
+        )
+        with self._lock:
+            self._part(plan).views[views.seq] = kept
+        self._remember(plan, views)
+        return Scored(views.seq, len(views.ids), views.failures)
+
+    def select(self, plan: Plan, notes: Notes) -> Selection:
+        """Choose from the whole pool, in pool order, and forget it.
+
+        Raises:
+            AllItemsFailed: The pool has no rows.
+            ModelOutputInvalid: Two replicas ran different models.
+            PoolTooLarge: The strategy would take more memory or time than there is.
+            BudgetUnfillable: Quotas leave too few items.
+        """
+        query = self._end(plan.query)
+        if plan.pool is not None and not query.pool.book:
+            return self._select_stored(plan, query, notes)
+        every = (*query.pool.views.values(), *query.labelled.views.values())
+        models = sorted({part.model for part in every if part.ids})
+        ids, arrays = query.pool.joined()
+        if not ids:
+            raise AllItemsFailed("no item of the pool could be ranked")
+        if len(models) > 1:
+            raise ModelOutputInvalid(f"replicas ran different models: {', '.join(models)}")
+        arrays |= _labelled(*query.labelled.joined(), notes)
+        selection = choose(
+            plan, arrays, ids=ids, groups=query.pool.groups(ids), model=models[0],
+            seconds=notes.seconds,
+        )  # fmt: skip
+        chosen = tuple(query.pool.book[name].item(name) for name in selection.ids)
+        return replace(selection, items=chosen)
+
+    def discard(self, query: str) -> None:
+        """Forget a query that will not be finished, and what still arrives of it."""
+        self._end(query)
+
+    def keep(self, plan: Plan, notes: Notes) -> PoolInfo:
+        """Store the pool of a push under the name that its plan says, and forget it.
+
+        Raises:
+            StoreDisabled: Nothing is stored.
+        """
+        from alaas.store.pools import PoolItems
+
+        pools = self._opened()
+        part = self._end(plan.query).pool
+        models = sorted({views.model for views in part.views.values() if views.ids})
+        if len(models) > 1:
+            raise ModelOutputInvalid(f"replicas ran different models: {', '.join(models)}")
+        digests = part.digests()
+        ids, arrays = part.joined()
+        entries = [part.book[name] for name in ids]
+        named = zip(arrays, stored_names(plan, arrays), strict=True)
+        return pools.save(
+            plan.pool or "",
+            PoolItems(
+                ids=ids,
+                uris=[entry.uri for entry in entries],
+                texts=[entry.text for entry in entries],
+                groups=[entry.group for entry in entries],
+                digests=[digests.get(name, "") for name in ids],
+            ),
+            {stored: arrays[name] for name, stored in named},
+            space=self._space,
+            model=self._model,
+            ttl_s=notes.ttl_s,
+        )
+
+    def pools(self, name: str | None = None) -> list[PoolInfo]:
+        """The pools that are stored, without those whose time is over; or the one of a name.
+
+        Raises:
+            UnknownPool: There is none of that name.
+        """
+        pools = self._opened()
+        if name is not None:
+            return [pools.open(name).info]
+        pools.expire(time.time())
+        return pools.list()
+
+    def drop(self, name: str) -> None:
+        """Delete a stored pool.
+
+        Raises:
+            UnknownPool: There is none of that name.
+        """
+        if not self._opened().delete(name):
+            raise UnknownPool(f"no pool is stored under the name {name!r}")
+
+    def stored(self, name: str, start: int, size: int) -> Items:
+        """Some consecutive items of a stored pool; none beyond its end."""
+        pool = self._opened().open(name)
+        rows = range(start, min(start + size, pool.info.items))
+        found = pool.items(rows)
+        return Items(
+            seq=start,
+            items=tuple(Item(one.id, one.uri, one.text, group=one.group) for one in found),
+            rows=tuple(rows),
+            digests=tuple(one.digest for one in found),
+        )
+
+    def _select_stored(self, plan: Plan, query: _Query, notes: Notes) -> Selection:
+        pool = self._opened().open(plan.pool or "")
+        views = [name for name in plan.needs if name not in MODEL]
+        read = zip(views, stored_names(plan, views), strict=True)
+        arrays = {name: pool.view(stored) for name, stored in read}
+        arrays |= {name: pool.array(name) for name in plan.needs if name in MODEL}
+        ids = _Rows(pool.info.items)
+        whole = Views(0, ids, arrays, pool.info.model)  # type: ignore[arg-type]
+        selection = choose(
+            plan,
+            {**_kept(plan, whole), **_labelled(*query.labelled.joined(), notes)},
+            ids=ids, groups=pool.groups(), model=pool.info.model if plan.needs else "",
+            seconds=notes.seconds,
+        )  # fmt: skip
+        found = pool.items([int(row) for row in selection.ids])
+        items = tuple(Item(one.id, one.uri, one.text, group=one.group) for one in found)
+        return replace(selection, ids=tuple(item.id for item in items), items=items)
+
+    def _opened(self) -> Pools:
+        if self._pools is None:
+            raise StoreDisabled("the service stores nothing (store.cache is false): no pools")
+        return self._pools
+
+    def _part(self, plan: Plan) -> _Part:
+        if plan.query in self._ended:
+            return _Part()
+        return self._queries.setdefault(plan.query, _Query())[plan.part]
+
+    def _end(self, query: str) -> _Query:
+        with self._lock:
+            self._ended.append(query)
+            return self._queries.pop(query, _Query())
+
+    def _recall(self, plan: Plan, items: Items) -> Views | None:
+        """What is stored of those items of which everything is that the plan needs."""
+        if self._store is None or not plan.cache or not any(items.digests):
+            return None
+        heads: dict[str, NDArray[Any]] = {}
+        for name in (name for name in plan.needs if name in MODEL):
+            head = self._store.get_one(self._space, name)
+            if head is None:
+                return None
+            heads[name] = head
+        # A strategy without views chooses from what opens, which a stored view proves.
+        views = [name for name in plan.needs or ("probs",) if name not in MODEL]
+        named = [at for at, name in enumerate(items.digests) if name]
+        digests = [items.digests[at] for at in named]
+        stored = stored_names(plan, views)
+        whole = np.ones(len(named), bool)
+        for name in stored:
+            whole &= self._store.has(self._space, name, digests)
+        arrays: dict[str, NDArray[Any]] = {}
+        if plan.needs:
+            whole, arrays = self._read(views, stored, digests, whole)
+        found = [named[at] for at in np.flatnonzero(whole).tolist()]
+        return Views(
+            seq=items.seq,
+            ids=tuple(items.items[at].id for at in found),
+            arrays=arrays | heads,
+            model=self._model if plan.needs else "",
+            digests=() if plan.strategy else tuple(items.digests[at] for at in found),
+        )
+
+    def _read(
+        self,
+        views: Sequence[str],
+        stored: Sequence[str],
+        digests: Sequence[str],
+        whole: NDArray[np.bool_],
+    ) -> tuple[NDArray[np.bool_], dict[str, NDArray[Any]]]:
+        """The rows of which all views are there, and sound."""
+        assert self._store is not None
+        read = {}
+        for view, name in zip(views, stored, strict=True):
+            asked = np.flatnonzero(whole)
+            found, rows = self._store.get(self._space, name, [digests[at] for at in asked.tolist()])
+            whole = whole.copy()
+            whole[asked[~found]] = False
+            read[view] = asked[found], rows
+        return whole, {view: rows[whole[at]] for view, (at, rows) in read.items()}
+
+    def _remember(self, plan: Plan, views: Views) -> None:
+        if self._store is None or not plan.cache or not views.arrays:
+            return
+        for name, array in views.arrays.items():
+            if name in MODEL:
+                self._store.put_one(self._space, name, array)
+            elif views.ids:
+                (stored,) = stored_names(plan, (name,))
+                self._store.put(self._space, stored, views.digests, array)
+
+
+class _Rows(Sequence[str]):
+    """The row numbers of a stored pool as ids: of a million items only the chosen have names."""
+
+    def __init__(self, size: int) -> None:
+        self._rows = range(size)
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    @overload
+    def __getitem__(self, at: int) -> str: ...
+    @overload
+    def __getitem__(self, at: slice) -> list[str]: ...
+    def __getitem__(self, at: int | slice) -> str | list[str]:
+        found = self._rows[at]
+        return str(found) if isinstance(found, int) else [str(row) for row in found]
+
+
+class Entry(NamedTuple):
+    """What the books say of an item: its row, and what an answer shows of it."""
+
+    row: int
+    uri: str | None
+    text: str | None
+    group: str | None
+
+    def item(self, name: str) -> Item:
+        """The item, without bytes."""
+        return Item(name, self.uri, self.text, group=self.group)
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """The pool of one query, or its labelled items."""
+
+    book: dict[str, Entry] = field(default_factory=dict)
+    views: dict[int | tuple[int, ...], Views] = field(default_factory=dict)
+
+    def joined(self) -> tuple[list[str], dict[str, NDArray[Any]]]:
+        """The ids and views of all micro-batches, in pool order; each is let go once read."""
+        parts = [self.views.pop(key) for key in sorted(self.views, key=_order)]
+        arrays = {
+            name: array for part in parts for name, array in part.arrays.items() if name in MODEL
+        }
+        names = [name for part in parts for name in part.ids]
+        for name in names:  # one that nobody entered in the books stands at their end
+            self.book.setdefault(name, Entry(len(self.book), None, None, None))
+        order = np.argsort([self.book[name].row for name in names], kind="stable")
+        places = np.empty(len(names), np.int64)
+        places[order] = np.arange(len(names))
+        filled = [dict(part.arrays) for part in parts if part.ids]
+        del parts
+        for name in [name for name in (filled[0] if filled else {}) if name not in MODEL]:
+            blocks = deque(part.pop(name) for part in filled)
+            whole = np.empty((len(names), *blocks[0].shape[1:]), blocks[0].dtype)
+            row = 0
+            while blocks:
+                block = blocks.popleft()
+                whole[places[row : row + len(block)]] = block
+                row += len(block)
+            arrays[name] = whole
+        return [names[at] for at in order], arrays
+
+    def digests(self) -> dict[str, str]:
+        """Id to the name of the content, of all micro-batches."""
+        return {
+            name: digest
+            for part in self.views.values()
+            for name, digest in zip(part.ids, part.digests, strict=False)
+        }
+
+    def groups(self, ids: Sequence[str]) -> NDArray[np.int64] | None:
+        """The number of the group of each item, if any has one; others are alone in theirs."""
+        return group_numbers([self.book[name].group for name in ids])
+
+
+@dataclass(frozen=True, slots=True)
+class _Query:
+    pool: _Part = field(default_factory=_Part)
+    labelled: _Part = field(default_factory=_Part)
+
+    def __getitem__(self, part: Literal["pool", "labelled"]) -> _Part:
+        return self.pool if part == "pool" else self.labelled
+
+
+def _order(key: int | tuple[int, ...]) -> tuple[int, ...]:
+    return (key,) if isinstance(key, int) else key
+
+
+def group_numbers(groups: Sequence[str | None]) -> NDArray[np.int64] | None:
+    """A number for each item's group, the same for the same name; None where nobody has one.
+
+    Example:
+        >>> group_numbers(["a", None, "b", "a", None])
+        array([0, 2, 1, 0, 3])
+    """
+    names = dict.fromkeys(group for group in groups if group is not None)
+    if not names:
+        return None
+    numbers = {name: number for number, name in enumerate(names)}
+    alone = iter(range(len(numbers), len(numbers) + len(groups)))
+    return np.array(
+        [next(alone) if group is None else numbers[group] for group in groups], np.int64
+    )
+
+
+def choose(
+    plan: Plan,
+    arrays: dict[str, NDArray[Any]],
+    *,
+    ids: Sequence[str],
+    groups: NDArray[np.int64] | None,
+    model: str,
+    seconds: float | None,
+) -> Selection:
+    """Run the strategy of a plan over the views of a whole pool, or the scores made of them."""
+    strategy = registry.get(plan.strategy)
+    settled: dict[str, Any] = {
+        "ids": ids, "budget": plan.budget, "params": plan.params, "seed": plan.seed,
+        "groups": groups, "model": model,
+    }  # fmt: skip
+    if strategy.kind == "scorer":
+        return registry.choose(strategy, arrays.pop("scores"), views=arrays, **settled)
+    return registry.pick(strategy, arrays, seconds=seconds, **settled)
+
+
+def _twice(name: str, row: int, before: int) -> ValidationFailed:
+    pointer = f"/data/{max(row, before)}/id"
+    message = f"ids must be unique; {name!r} came before, at {min(row, before)}"
+    return ValidationFailed(f"{pointer}: {message}", errors=[FieldError(pointer, message)])
+
+
+def _kept(plan: Plan, views: Views) -> Mapping[str, NDArray[Any]]:
+    """What must be kept of a micro-batch until its pool is complete."""
+    if not plan.strategy or not views.ids:
+        return views.arrays
+    needed = {name: array for name, array in views.arrays.items() if name in plan.needs}
+    strategy = registry.get(plan.strategy)
+    if plan.part == "labelled":
+        return needed
+    if strategy.kind == "scorer":
+        scores = registry.score(strategy, needed, plan.params)
+        return {"scores": scores, **registry.kept(needed, Wrappers.of(plan.params))}
+    registry.check_pool(strategy, needed)
+    return needed
+
+
+def _labelled(
+    ids: list[str], arrays: dict[str, NDArray[Any]], notes: Notes
+) -> dict[str, NDArray[Any]]:
+    """The views of what is labelled, under the names that strategies know."""
+    views = {f"labelled_{name}": array for name, array in arrays.items() if name not in MODEL}
+    labels = [notes.labels[name] for name in (ids or notes.labels) if name in notes.labels]
+    if labels:
+        views["targets"] = np.array(labels, np.float64)
+        if all(float(label).is_integer() for label in labels):
+            views["labels"] = np.array(labels, np.int64)
+    return views
