@@ -107,7 +107,8 @@ def selections(draw: st.DrawFn) -> Selection:
     ids = draw(IDS)
     scores = draw(arrays.arrays("f8", len(ids), elements=st.floats(allow_nan=False)))
     params = draw(st.dictionaries(TEXT, JSON, max_size=3))
-    items = st.lists(st.builds(Item, TEXT, uri=st.none() | TEXT, group=st.none() | TEXT), max_size=3)
+    item = st.builds(Item, TEXT, uri=st.none() | TEXT, group=st.none() | TEXT)
+    items = st.lists(item, max_size=3)
     return Selection(
         ids, scores, draw(TEXT), params, draw(SEQ), draw(SEQ), draw(TEXT), tuple(draw(items))
     )
@@ -119,7 +120,9 @@ CONTENTS: dict[str, st.SearchStrategy[frames.Content]] = {
         Items, seq=SEQ, items=st.lists(ITEMS, max_size=6).map(tuple), rows=NUMBERS, digests=DIGESTS
     ),
     "Notes": st.builds(
-        Notes, labels=st.dictionaries(TEXT, SECONDS, max_size=3), seconds=st.none() | SECONDS,
+        Notes,
+        labels=st.dictionaries(TEXT, SECONDS, max_size=3),
+        seconds=st.none() | SECONDS,
         ttl_s=st.none() | SECONDS,
     ),
     "Raws": st.builds(Raws, seq=SEQ, raws=st.lists(RAWS, max_size=5).map(tuple), failures=FAILURES),

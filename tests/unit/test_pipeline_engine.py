@@ -17,8 +17,8 @@ from alaas.core.types import Admitted, Items, Notes, Plan, Scored, Selection, Sp
 from alaas.core.wire import Failure, Item, QueryResponse
 from alaas.models.card import ModelCard
 from alaas.pipeline import query
-from alaas.pipeline.engine import MICRO_BATCH_BYTES, Engine, micro_batch
 from alaas.pipeline.claims import Claims
+from alaas.pipeline.engine import MICRO_BATCH_BYTES, Engine, micro_batch
 from alaas.pipeline.scorer import Scorer
 
 T = TypeVar("T")

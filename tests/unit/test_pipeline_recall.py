@@ -159,14 +159,16 @@ def test_two_queries_at_once_compute_what_they_share_once() -> None:
     async def scenario() -> tuple[Keeping, list[QueryResponse]]:
         gate = asyncio.Event()
         engine = Keeping(shelf, known, batch_size=4, window=9)
-        engine.during = lambda _: gate.wait()
+
+        async def during(_: Items) -> None:
+            if len(engine.cut) == 4:  # all that is not claimed is on its way
+                gate.set()
+            await gate.wait()
+
+        engine.during = during
         asked = [
-            asyncio.create_task(ask_as(engine, f"q{turn}", pool(12, 4 * turn)))
-            for turn in range(2)
+            asyncio.create_task(ask_as(engine, f"q{turn}", pool(12, 4 * turn))) for turn in range(2)
         ]
-        while len(engine.cut) < 4:  # all that is not claimed is on its way
-            await asyncio.sleep(0)
-        gate.set()
         return engine, await asyncio.gather(*asked)
 
     engine, responses = in_time(scenario())
