@@ -1,9 +1,10 @@
-"""The stage that turns bytes into pixels: what a model's own preset does, bit for bit."""
+"""The stage that turns bytes into pixels: what a model's own preset does, or nearly so."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Executor
+from contextlib import contextmanager
 from io import BytesIO
 from typing import Any
 
@@ -22,6 +23,7 @@ from alaas.core.arrays import Images
 from alaas.core.types import Batch, Raw, Raws
 from alaas.core.wire import Failure
 from alaas.data.problem import ItemError
+from alaas.data.resize import check_pixels, place_exactly, place_nearly, resized_size
 from alaas.data.signatures import name_format
 
 # Pillow's plug-ins by format, called without `Image.open`: it would try all formats that
@@ -45,6 +47,7 @@ _UPRIGHT = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+_ON_ITS_SIDE = frozenset(_UPRIGHT[orientation] for orientation in (5, 6, 7, 8))
 
 
 def decode(data: bytes, *, max_pixels: int) -> Image.Image:
@@ -63,24 +66,10 @@ def decode(data: bytes, *, max_pixels: int) -> Image.Image:
         ItemError: ``not_an_image``, ``unsupported_format``, ``too_many_pixels`` or
             ``undecodable``.
     """
-    kind = name_format(data)
-    if kind is None:
-        raise ItemError("not_an_image", "the content is not an image of a known format")
-    if kind not in _OPEN:
-        message = f"the content is {kind}; allowed are {', '.join(FORMATS)}"
-        raise ItemError("unsupported_format", message)
-    try:
-        image = _OPEN[kind](BytesIO(data))
-        _check_pixels(image.width, image.height, max_pixels)
+    with _judged(data, max_pixels) as kind:
+        image = _opened(kind, data, max_pixels)
         image.load()
-        return _upright(image, _to_rgb(image))
-    except (ItemError, MemoryError):
-        raise
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
-        raise ItemError("too_many_pixels", f"the image exceeds {max_pixels} pixels") from None
-    except Exception as error:  # broken bytes make Pillow raise anything
-        message = f"the {kind} image is truncated or corrupt ({type(error).__name__})"
-        raise ItemError("undecodable", message) from error
+        return _upright(_to_rgb(image), _turn(image))
 
 
 def preprocess(
@@ -88,9 +77,13 @@ def preprocess(
 ) -> Batch:
     """Decode, resize and crop a micro-batch of images.
 
-    Each row equals, bit for bit, what torchvision's classification preset makes of the
-    decoded image before it scales and normalises: `PIL` resize of the shorter side, then
-    the centre crop, with black where the image is smaller than the crop.
+    With ``spec.decode`` *exact*, each row equals, bit for bit, what torchvision's
+    classification preset makes of the decoded image before it scales and normalises: `PIL`
+    resize of the shorter side, then the centre crop, with black where the image is smaller
+    than the crop. With *fast*, a JPEG file is decoded at the fraction of its size that is
+    just large enough, and only the crop is resized: on photographs pixels differ by less
+    than 2 of 255 grey levels in the mean, and one in a thousand by more than 20. What is
+    refused is the same.
 
     Args:
         raws: What *fetch* gave.
@@ -113,31 +106,82 @@ def preprocess(
     failures = tuple(one for one in outcomes if one is not None)
     if failures:
         array = array[[row for row in rows if outcomes[row] is None]]
+    kept = [raw for raw, failure in zip(raws.raws, outcomes, strict=True) if failure is None]
     return Batch(
         seq=raws.seq,
-        ids=tuple(raw.id for raw, failure in zip(raws.raws, outcomes, strict=True) if not failure),
+        ids=tuple(raw.id for raw in kept),
         array=array,
         failures=raws.failures + failures,
+        digests=tuple(raw.digest for raw in kept),
     )
 
 
 def _place(raw: Raw, row: Images, spec: Preprocessing, max_pixels: int) -> Failure | None:
+    # The nearest pixel of a reduced picture is another one.
+    fast = spec.decode == "fast" and spec.resize is not None and spec.interpolation != "nearest"
     try:
         if raw.is_text:
             raise ItemError("wrong_modality", "the item is a text; the model takes images")
-        _crop_into(row, _resize(decode(raw.data, max_pixels=max_pixels), spec, max_pixels))
+        if fast:
+            _place_fast(raw.data, row, spec, max_pixels)
+        else:
+            image = decode(raw.data, max_pixels=max_pixels)
+            size = resized_size(*image.size, spec, max_pixels)
+            place_exactly(row, image, size, _method(spec))
     except ItemError as error:
         return Failure(raw.id, "preprocess", error.code, error.message)
     return None
 
 
-def _check_pixels(width: int, height: int, most: int, *, how: str = "has") -> None:
-    if width * height > most:
-        message = f"the image {how} {width} x {height} pixels; at most {most} are allowed"
-        raise ItemError("too_many_pixels", message)
+def _place_fast(data: bytes, row: Images, spec: Preprocessing, max_pixels: int) -> None:
+    with _judged(data, max_pixels) as kind:
+        source = _opened(kind, data, max_pixels)
+        turn = _turn(source)
+        wide, high = resized_size(*_turned(source.size, turn), spec, max_pixels)
+        # The fraction of a JPEG file that is no smaller than wanted; None for other formats.
+        drafted = source.draft(None, _turned((wide, high), turn))
+        extent: tuple[float, float] = drafted[1][2:] if drafted else source.size
+        source.load()
+        image = _to_rgb(source)
+    if turn is not None:
+        # A last column that is filled in part would be the first one when turned.
+        box = (0, 0, *extent)
+        image = image.resize(_turned((wide, high), turn), _method(spec), box, reducing_gap=2.0)
+        image, extent = image.transpose(turn), (wide, high)
+    place_nearly(row, image, (wide, high), _method(spec), extent=extent)
 
 
-def _to_rgb(image: ImageFile) -> Image.Image:
+@contextmanager
+def _judged(data: bytes, max_pixels: int) -> Iterator[str]:
+    """Gives the format of `data`, and says as an `ItemError` what goes wrong inside."""
+    kind = name_format(data)
+    if kind is None:
+        raise ItemError("not_an_image", "the content is not an image of a known format")
+    if kind not in _OPEN:
+        message = f"the content is {kind}; allowed are {', '.join(FORMATS)}"
+        raise ItemError("unsupported_format", message)
+    try:
+        yield kind
+    except (ItemError, MemoryError):
+        raise
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
+        raise ItemError("too_many_pixels", f"the image exceeds {max_pixels} pixels") from None
+    except Exception as error:  # broken bytes make Pillow raise anything
+        message = f"the {kind} image is truncated or corrupt ({type(error).__name__})"
+        raise ItemError("undecodable", message) from error
+
+
+def _opened(kind: str, data: bytes, max_pixels: int) -> ImageFile:
+    image = _OPEN[kind](BytesIO(data))
+    check_pixels(image.width, image.height, max_pixels)
+    return image
+
+
+def _method(spec: Preprocessing) -> Image.Resampling:
+    return Image.Resampling[spec.interpolation.upper()]
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
     # Pillow would carry a transparent colour over, and warn where it cannot.
     image.info.pop("transparency", None)
     if image.mode.startswith("I"):
@@ -146,40 +190,17 @@ def _to_rgb(image: ImageFile) -> Image.Image:
     return image if image.mode == "RGB" else image.convert("RGB")
 
 
-def _upright(source: ImageFile, image: Image.Image) -> Image.Image:
+def _turn(source: ImageFile) -> Image.Transpose | None:
     try:
         orientation: Any = source.getexif().get(ExifTags.Base.Orientation)
     except Exception:  # noqa: BLE001 - a picture is not lost for its broken metadata
-        return image
-    turn = _UPRIGHT.get(orientation) if isinstance(orientation, int) else None
+        return None
+    return _UPRIGHT.get(orientation) if isinstance(orientation, int) else None
+
+
+def _upright(image: Image.Image, turn: Image.Transpose | None) -> Image.Image:
     return image if turn is None else image.transpose(turn)
 
 
-def _resize(image: Image.Image, spec: Preprocessing, max_pixels: int) -> Image.Image:
-    if spec.resize is None:
-        return image
-    if isinstance(spec.resize, int):
-        short, long = sorted(image.size)
-        sides = (spec.resize, int(spec.resize * long / short))
-        width, height = sides if image.width <= image.height else sides[::-1]
-    else:
-        height, width = spec.resize
-    # A line of one pixel by many, brought to 256 on its short side, is a bomb too.
-    _check_pixels(width, height, max_pixels, how="would be resized to")
-    if image.size == (width, height):
-        return image
-    return image.resize((width, height), Image.Resampling[spec.interpolation.upper()])
-
-
-def _crop_into(row: Images, image: Image.Image) -> None:
-    top, y, height = _centre(image.height, row.shape[0])
-    left, x, width = _centre(image.width, row.shape[1])
-    part = image.crop((left, top, left + width, top + height))
-    row[y : y + height, x : x + width] = np.asarray(part)
-
-
-def _centre(have: int, want: int) -> tuple[int, int, int]:
-    """Where one axis is cut: start in the image, start in the crop, length."""
-    if have < want:
-        return 0, (want - have) // 2, have
-    return round((have - want) / 2), 0, want
+def _turned(size: tuple[int, int], turn: Image.Transpose | None) -> tuple[int, int]:
+    return size[::-1] if turn in _ON_ITS_SIDE else size

@@ -9,13 +9,16 @@ import stat
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Self
 from urllib.parse import unquote_to_bytes
 
+from alaas.core.sources import Known
 from alaas.data.problem import ItemError
 
 # A colon may stand in a file's name, so a scheme is what `//` follows, or one of a few.
 _SCHEME = re.compile(r"([a-z][a-z0-9+.-]*)://|(https?|file|data|s3|gs):", re.IGNORECASE)
 _FILE_URI = re.compile(r"file:(?://(?P<host>[^/?#]*))?(?P<path>/(?!/)[^?#]*)", re.IGNORECASE)
+_SETTLED_S = 2.0
 _OUTSIDE = "the path does not lie below a folder that may be read"
 _IRREGULAR = "the path is not a regular file"
 
@@ -51,28 +54,129 @@ def path_of(uri: str) -> str:
     return path
 
 
-def read(path: str, *, roots: Sequence[Path], max_bytes: int) -> bytes:
-    """Read one regular file. Blocks; never hangs on a pipe or a device.
+class Reader:
+    """Looks at and reads regular files below `roots`, those of one folder at little cost.
 
-    Links and ``..`` are followed as long as they stay below `roots`.
+    Links and ``..`` are followed as long as they stay below `roots`. Blocks; never hangs on
+    a pipe or a device. A folder that was opened once stays open until the reader is closed,
+    so a reader is for one batch of files and one thread.
 
     Args:
-        path: Absolute, or relative to the working directory of this process.
         roots: Folders without links in their own paths, as `resolve_roots` gives them.
-        max_bytes: Largest file, in bytes.
 
-    Raises:
-        ItemError: ``uri_blocked`` outside of `roots` (whether or not there is a file) and
-            for anything but a regular file; ``not_found``; ``object_too_large``;
-            ``fetch_failed``.
+    Example:
+        >>> with Reader(resolve_roots([Path("alaas")])) as reader:
+        ...     stat.S_ISREG(reader.look("alaas/__init__.py").st_mode)
+        True
     """
-    target = Path(os.path.realpath(path))
-    root = next((root for root in roots if target.is_relative_to(root)), None)
-    if root is None:
-        raise ItemError("uri_blocked", _OUTSIDE)
+
+    def __init__(self, roots: Sequence[Path]) -> None:
+        self._roots = roots
+        self._folders: dict[str, int] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        while self._folders:
+            os.close(self._folders.popitem()[1])
+
+    def look(self, path: str) -> os.stat_result:
+        """What the file system says of a file, without opening it.
+
+        Args:
+            path: Absolute, or relative to the working directory of this process.
+
+        Raises:
+            ItemError: As for `read`.
+        """
+        with _explained():
+            return self._find(path)[2]
+
+    def read(self, path: str, *, max_bytes: int) -> tuple[bytes, os.stat_result]:
+        """A file's content, and what it was when the reading began.
+
+        Args:
+            path: Absolute, or relative to the working directory of this process.
+            max_bytes: Largest file, in bytes.
+
+        Raises:
+            ItemError: ``uri_blocked`` outside of the roots (whether or not there is a file)
+                and for anything but a regular file; ``not_found``; ``object_too_large``;
+                ``fetch_failed``.
+        """
+        with _explained():
+            # Opening a device can have effects, so it was looked at before.
+            folder, name, _ = self._find(path)
+            flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+            descriptor = os.open(name, flags, dir_fd=folder)
+            try:
+                return _content(descriptor, max_bytes)
+            finally:
+                os.close(descriptor)
+
+    def _find(self, path: str) -> tuple[int, str, os.stat_result]:
+        """The folder that a file lies in, open; its name there; and what it is."""
+        above, name = os.path.split(path)
+        folder = None if name in ("", ".", "..") else self._folder(above)
+        if folder is not None:
+            found = os.stat(name, dir_fd=folder, follow_symlinks=False)
+            if stat.S_ISREG(found.st_mode):
+                return folder, name, found
+        above, name = os.path.split(os.path.realpath(path))
+        folder = self._folder(above)
+        if folder is None:
+            raise ItemError("uri_blocked", _OUTSIDE)
+        found = os.stat(name or ".", dir_fd=folder, follow_symlinks=False)
+        if not stat.S_ISREG(found.st_mode):
+            raise ItemError("uri_blocked", _IRREGULAR)
+        return folder, name, found
+
+    def _folder(self, path: str) -> int | None:
+        """A folder, open, or None where it does not lie below a root."""
+        if path not in self._folders:
+            real = Path(os.path.realpath(path))
+            root = next((root for root in self._roots if real.is_relative_to(root)), None)
+            if root is None:
+                return None
+            self._folders[path] = _opened_below(root, real.relative_to(root).parts)
+        return self._folders[path]
+
+
+def record(digest: str, found: os.stat_result, *, noted_at: float) -> Known | None:
+    """What to note of a file, or None where a later change to it might not show.
+
+    A file system tells the time of a change in steps, so of a file that was changed just
+    before it was read nobody can say later whether it was changed just after as well.
+
+    Args:
+        digest: The name of the file's content.
+        found: What the file was when the reading began.
+        noted_at: When that was, in seconds since 1970.
+    """
+    if noted_at - found.st_mtime < _SETTLED_S:
+        return None
+    return Known(
+        digest=digest,
+        noted_at=noted_at,
+        size=found.st_size,
+        mtime_ns=found.st_mtime_ns,
+        ctime_ns=found.st_ctime_ns,
+        inode=found.st_ino,
+        device=found.st_dev,
+    )
+
+
+def resolve_roots(roots: Sequence[Path]) -> tuple[Path, ...]:
+    """The folders with every link in their own paths followed."""
+    return tuple(Path(os.path.realpath(root.expanduser())) for root in roots)
+
+
+@contextmanager
+def _explained() -> Iterator[None]:
+    """Says as an `ItemError` what the system refuses inside."""
     try:
-        with _opened_below(root, target.relative_to(root).parts) as descriptor:
-            return _content(descriptor, max_bytes)
+        yield
     except (FileNotFoundError, NotADirectoryError):
         raise ItemError("not_found", "there is no such file") from None
     except OSError as error:
@@ -82,36 +186,19 @@ def read(path: str, *, roots: Sequence[Path], max_bytes: int) -> bytes:
         raise ItemError("fetch_failed", f"the file could not be read: {error.strerror}") from None
 
 
-def resolve_roots(roots: Sequence[Path]) -> tuple[Path, ...]:
-    """The folders with every link in their own paths followed."""
-    return tuple(Path(os.path.realpath(root.expanduser())) for root in roots)
-
-
-@contextmanager
-def _opened_below(root: Path, parts: tuple[str, ...]) -> Iterator[int]:
-    if not parts:
-        raise ItemError("uri_blocked", _IRREGULAR)
+def _opened_below(root: Path, parts: tuple[str, ...]) -> int:
     folder = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        for part in parts[:-1]:
-            flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+    for part in parts:
+        flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+        try:
             below = os.open(part, flags, dir_fd=folder)
+        finally:
             os.close(folder)
-            folder = below
-        # Opening a device can have effects, so look before.
-        if not stat.S_ISREG(os.stat(parts[-1], dir_fd=folder, follow_symlinks=False).st_mode):
-            raise ItemError("uri_blocked", _IRREGULAR)
-        flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-        descriptor = os.open(parts[-1], flags, dir_fd=folder)
-    finally:
-        os.close(folder)
-    try:
-        yield descriptor
-    finally:
-        os.close(descriptor)
+        folder = below
+    return folder
 
 
-def _content(descriptor: int, max_bytes: int) -> bytes:
+def _content(descriptor: int, max_bytes: int) -> tuple[bytes, os.stat_result]:
     found = os.fstat(descriptor)
     if not stat.S_ISREG(found.st_mode):
         raise ItemError("uri_blocked", _IRREGULAR)
@@ -121,4 +208,6 @@ def _content(descriptor: int, max_bytes: int) -> bytes:
         data = file.read(found.st_size + 1)
     if len(data) > found.st_size:
         raise ItemError("fetch_failed", "the file grew while it was read")
-    return data
+    if len(data) < found.st_size:
+        raise ItemError("fetch_failed", "the file shrank while it was read")
+    return data, found

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Sequence
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 from typing import TypeAlias
 from urllib.parse import urlsplit
@@ -97,6 +98,7 @@ def may_dial(address: Address, port: int, networks: Sequence[Network] = ()) -> b
     return port in PUBLIC_PORTS and is_public(address)
 
 
+@lru_cache(maxsize=4096)
 def literal(host: str) -> Address | None:
     """The address that a host spells out, or None for a name.
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import random
 import re
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from ipaddress import ip_address
 from socket import AddressFamily
 from urllib.parse import urljoin
@@ -18,7 +18,9 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 from yarl import URL
 
 from alaas.config.tree import FetchSettings, LimitsSettings
-from alaas.data import network
+from alaas.core.digest import digest
+from alaas.core.sources import Known
+from alaas.data import freshness, network
 from alaas.data.problem import ItemError
 
 _RETRIES = 2
@@ -31,6 +33,26 @@ _REFUSALS = {
     410: "upstream_not_found",
 }
 _SECONDS = re.compile(r"[0-9]{1,6}")
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """What an address gave at the end of its redirects.
+
+    Attributes:
+        data: The body; None where the server says that it is as it was, or where only that
+            was asked.
+        unchanged: Whether the server says that it is as it was.
+        headers: Of the answer.
+        asked_at: When the request began, in seconds since 1970.
+        target: The name of the address that redirects led to; empty if there were none.
+    """
+
+    data: bytes | None
+    unchanged: bool
+    headers: freshness.Headers
+    asked_at: float
+    target: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,8 +136,8 @@ class Web:
         self._all = asyncio.Semaphore(limits.fetch_concurrency)
         self._hosts: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
 
-    async def read(self, uri: str) -> bytes:
-        """Read one object.
+    async def read(self, uri: str) -> tuple[bytes, Page]:
+        """Read one object: its content, and the answer that it came in.
 
         `LimitsSettings.fetch_s` covers all hops and retries, but not the wait for a turn.
 
@@ -123,16 +145,42 @@ class Web:
             ItemError: With the code that `Fetcher.fetch` documents.
         """
         url = network.parse(uri, schemes=self._schemes)
-        left, hops, retries = self._limits.fetch_s, 0, 0
+        page = await self._ask(url, {}, retries=_RETRIES)
+        assert page.data is not None, "an answer to a plain request has a body"
+        return page.data, page
+
+    async def confirm(self, uri: str, known: Known) -> Known | None:
+        """Ask the server whether an object is still the one that was read, unless it must be.
+
+        The body of another one is not read: it may be large, and may not be wanted.
+
+        Returns:
+            The record brought up to date, or None where the content has to be read.
+
+        Raises:
+            ItemError: As for `read`; a busy server is not asked again.
+        """
+        url = network.parse(uri, schemes=self._schemes)
+        if time.time() < known.fresh_until:
+            network.check_literal(url, self._networks)
+            return known
+        condition = freshness.condition(known)
+        page = await self._ask(url, condition, retries=0) if condition else None
+        if page is None or not page.unchanged:
+            return None
+        return freshness.confirmed(known, page.headers, asked_at=page.asked_at, target=page.target)
+
+    async def _ask(self, url: URL, condition: Mapping[str, str], *, retries: int) -> Page:
+        left, hops, tries = self._limits.fetch_s, 0, 0
         clock = asyncio.get_running_loop().time
         while True:
             network.check_literal(url, self._networks)
-            async with self._turn(url.raw_host or ""):
+            async with self._turns(url.raw_host or ""), self._all:
                 started = clock()
-                answer = await self._attempt(url, left)
+                answer = await self._attempt(url, left, condition)
                 left -= clock() - started
-            if isinstance(answer, bytes):
-                return answer
+            if isinstance(answer, Page):
+                return replace(answer, target=digest(str(url).encode())) if hops else answer
             if isinstance(answer, _Moved):
                 hops += 1
                 if hops > self._limits.redirects:
@@ -141,10 +189,10 @@ class Web:
                 url = self._follow(url, answer.location)
                 continue
             jitter = random.uniform(0.5, 1.5)  # noqa: S311
-            wait = _BACKOFF_S * 2**retries * jitter if answer.after_s is None else answer.after_s
-            if retries == _RETRIES or wait >= left:
+            wait = _BACKOFF_S * 2**tries * jitter if answer.after_s is None else answer.after_s
+            if tries == retries or wait >= left:
                 raise ItemError("upstream_unavailable", f"the server answered {answer.status}")
-            retries += 1
+            tries += 1
             left -= wait
             await asyncio.sleep(wait)
 
@@ -154,12 +202,12 @@ class Web:
             session, self._session = self._session, None
             await session.close()
 
-    @asynccontextmanager
-    async def _turn(self, host: str) -> AsyncIterator[None]:
+    def _turns(self, host: str) -> asyncio.Semaphore:
         # Entries of hosts that nobody waits for vanish, so the table cannot grow for ever.
-        per_host = self._hosts.setdefault(host, asyncio.Semaphore(self._limits.fetch_per_host))
-        async with per_host, self._all:
-            yield
+        found = self._hosts.get(host)
+        if found is None:
+            found = self._hosts[host] = asyncio.Semaphore(self._limits.fetch_per_host)
+        return found
 
     def _follow(self, url: URL, location: str) -> URL:
         try:
@@ -167,13 +215,19 @@ class Web:
         except (ItemError, ValueError):
             raise ItemError("uri_blocked", network.UNREACHABLE) from None
 
-    async def _attempt(self, url: URL, seconds: float) -> bytes | _Moved | _Busy:
+    async def _attempt(
+        self, url: URL, seconds: float, condition: Mapping[str, str]
+    ) -> Page | _Moved | _Busy:
+        asked_at = time.time()
         try:
             async with (
                 asyncio.timeout(seconds),
-                self._opened().get(url, allow_redirects=False) as response,
+                self._opened().get(url, allow_redirects=False, headers=condition) as response,
             ):
-                return await self._judge(response)
+                answer = await self._judge(response, conditional=bool(condition))
+                if isinstance(answer, (_Moved, _Busy)):
+                    return answer
+                return Page(answer, response.status == 304, response.headers, asked_at)
         except (aiohttp.ClientSSLError, aiohttp.ClientConnectorCertificateError):
             raise ItemError("tls_invalid", network.UNREACHABLE) from None
         except aiohttp.ConnectionTimeoutError:
@@ -185,13 +239,17 @@ class Web:
         except (aiohttp.ClientError, OSError, ValueError):
             raise ItemError("fetch_failed", "the server did not answer as HTTP demands") from None
 
-    async def _judge(self, response: aiohttp.ClientResponse) -> bytes | _Moved | _Busy:
+    async def _judge(
+        self, response: aiohttp.ClientResponse, *, conditional: bool
+    ) -> bytes | _Moved | _Busy | None:
         status, headers = response.status, response.headers
         if status in _REDIRECTS and "Location" in headers:
             return _Moved(headers["Location"])
         if status == 429 or status >= 500:
             after = headers.get("Retry-After", "")
             return _Busy(status, float(after) if _SECONDS.fullmatch(after) else None)
+        if conditional and (status == 304 or 200 <= status < 300):
+            return None
         if not 200 <= status < 300:
             code = _REFUSALS.get(status, "upstream_error")
             raise ItemError(code, f"the server answered {status}")

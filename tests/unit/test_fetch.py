@@ -12,6 +12,7 @@ import pytest
 from web_peers import LOOPBACK, Exchange, Peer, expect, failure, fetch, plain, run
 
 from alaas.config.tree import FetchSettings, LimitsSettings
+from alaas.core.digest import digest
 from alaas.core.types import Items, Raw
 from alaas.core.wire import Item
 from alaas.data import web
@@ -36,11 +37,11 @@ def test_rows_keep_the_order_of_the_pool_and_failures_stand_apart(tmp_path: Path
             )
         assert got.seq == 7
         assert got.raws == (
-            Raw("t", "größe".encode(), is_text=True),
-            Raw("h", b"body of /x"),
-            Raw("f", b"file"),
-            Raw("b", b"bytes"),
-            Raw("u", b"file"),
+            Raw("t", "größe".encode(), is_text=True, digest=digest("größe".encode(), is_text=True)),
+            Raw("h", b"body of /x", digest=digest(b"body of /x")),
+            Raw("f", b"file", digest=digest(b"file")),
+            Raw("b", b"bytes", digest=digest(b"bytes")),
+            Raw("u", b"file", digest=digest(b"file")),
         )
         assert [(f.id, f.code, f.uri) for f in got.failures] == [
             ("none", "not_found", str(tmp_path / "none.png"))

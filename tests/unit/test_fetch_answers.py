@@ -100,9 +100,9 @@ def test_the_time_of_all_hops_and_retries_is_taken_from_one_limit(
     left: list[float] = []
     attempt = web.Web._attempt
 
-    async def record(self: web.Web, url: Any, seconds: float) -> Any:
+    async def record(self: web.Web, url: Any, seconds: float, condition: Any) -> Any:
         left.append(seconds)
-        return await attempt(self, url, seconds)
+        return await attempt(self, url, seconds, condition)
 
     monkeypatch.setattr(web.Web, "_attempt", record)
 

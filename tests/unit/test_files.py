@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import socket
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -25,7 +27,30 @@ def root(tmp_path: Path) -> Path:
 
 
 def read(path: str | Path, root: Path, max_bytes: int = 100) -> bytes:
-    return files.read(str(path), roots=files.resolve_roots([root]), max_bytes=max_bytes)
+    return read_below(files.resolve_roots([root]), path, max_bytes)
+
+
+def read_below(roots: Sequence[Path], path: str | Path, max_bytes: int = 100) -> bytes:
+    with files.Reader(roots) as reader:
+        looked = outcome(lambda: reader.look(str(path)))
+        content = outcome(lambda: reader.read(str(path), max_bytes=max_bytes))
+    if isinstance(content, ItemError):
+        # To look is refused as to read is, but for what only reading can tell.
+        if content.code not in {"object_too_large", "fetch_failed"}:
+            assert isinstance(looked, ItemError)
+            assert (looked.code, looked.message) == (content.code, content.message)
+        raise content
+    data, found = content
+    assert isinstance(looked, os.stat_result)
+    assert (looked.st_ino, looked.st_size) == (found.st_ino, len(data))
+    return data
+
+
+def outcome(work: Callable[[], Any]) -> Any:
+    try:
+        return work()
+    except ItemError as error:
+        return error
 
 
 def code(path: str | Path, root: Path, max_bytes: int = 100) -> str:
@@ -103,9 +128,9 @@ def test_a_link_put_in_after_the_check_is_not_followed(
     roots = files.resolve_roots([root])
     monkeypatch.setattr(os.path, "realpath", str)
     with pytest.raises(ItemError, match="regular file"):
-        files.read(str(root / "late.png"), roots=roots, max_bytes=100)
+        read_below(roots, root / "late.png")
     with pytest.raises(ItemError) as caught:
-        files.read(str(root / "later" / "secret.png"), roots=roots, max_bytes=100)
+        read_below(roots, root / "later" / "secret.png")
     assert caught.value.code in {"uri_blocked", "not_found"}
 
 
@@ -113,6 +138,34 @@ def test_missing_files_are_not_found(root: Path) -> None:
     assert code(root / "none.png", root) == "not_found"
     assert code(root / "a b.png" / "below", root) == "not_found"
     assert code(root / ("x" * 300), root) == "fetch_failed"
+
+
+def test_a_reader_serves_many_folders_and_leaves_none_open(root: Path, tmp_path: Path) -> None:
+    before = len(os.listdir("/proc/self/fd"))
+    with files.Reader(files.resolve_roots([root])) as reader:
+        for _ in range(50):
+            assert reader.read(str(root / "a b.png"), max_bytes=9)[0] == b"picture"
+            assert reader.read(str(root / "sub" / "c.png"), max_bytes=9)[0] == b"other"
+            for path in (tmp_path / "secret.png", root / "a b.png" / "x", root / "no" / "x"):
+                with pytest.raises(ItemError):
+                    reader.look(str(path))
+        assert len(os.listdir("/proc/self/fd")) <= before + 2
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_a_link_from_outside_may_lead_below_a_root(root: Path, tmp_path: Path) -> None:
+    (tmp_path / "link.png").symlink_to(root / "sub" / "c.png")
+    assert read(tmp_path / "link.png", root) == b"other"
+
+
+@pytest.mark.parametrize("age", [1.9, 2.1])
+def test_a_file_that_was_changed_just_before_is_not_noted(root: Path, age: float) -> None:
+    with files.Reader([root]) as reader:
+        _, found = reader.read(str(root / "a b.png"), max_bytes=9)
+    known = files.record("d", found, noted_at=found.st_mtime + age)
+    assert (known is not None) == (age > 2)
+    if known is not None:
+        assert (known.size, known.mtime_ns, known.inode) == (7, found.st_mtime_ns, found.st_ino)
 
 
 def test_size_is_limited(root: Path) -> None:
