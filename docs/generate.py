@@ -18,9 +18,10 @@ from pathlib import Path
 from typing import Any, cast
 
 import typer
+from pydantic import BaseModel
 
 from alaas.cli.app import app
-from alaas.config import Preprocessing, QueryParameters, Settings, describe
+from alaas.config import Preprocessing, PushParameters, QueryParameters, Settings, describe
 from alaas.core import errors
 from alaas.models.card import ModelCard
 from alaas.pipeline.engine import Engine
@@ -187,7 +188,16 @@ def knobs() -> str:
 
 def parameters() -> str:
     """The parameters of a query."""
-    fields = QueryParameters.model_fields.items()
+    return _parameters(QueryParameters)
+
+
+def push_parameters() -> str:
+    """The parameters of a push."""
+    return _parameters(PushParameters)
+
+
+def _parameters(kind: type[BaseModel]) -> str:
+    fields = kind.model_fields.items()
     return _table(
         ("parameter", "default", "meaning"),
         (
@@ -279,6 +289,7 @@ PARTS: dict[str, Callable[[], str]] = {
     "metrics": metrics,
     "parameters": parameters,
     "problems": problems,
+    "push-parameters": push_parameters,
     "strategies": strategy_sections,
     "strategy-table": strategy_table,
 }

@@ -10,6 +10,7 @@ from pathlib import Path
 from alaas.cli import extras, output
 from alaas.client import QueryResult
 from alaas.core.errors import ConfigError
+from alaas.core.wire import Failure, Timings
 
 _REASONS = 3  # failures that are told one by one
 
@@ -68,16 +69,40 @@ def _show_table(result: QueryResult) -> None:
     output.show(table)
 
 
+def tell_timings(timings: Timings) -> None:
+    """Tell in a line where the time went, and of how many items everything was known."""
+    if not timings.bottleneck:
+        return
+    slowest = timings.stages[timings.bottleneck]
+    known = timings.stages["infer"].hits if "infer" in timings.stages else 0
+    output.note(
+        f"most time went into {timings.bottleneck}: {slowest.busy_s:.1f} s of work, "
+        f"{slowest.wait_s:.1f} s of waiting for it; {known} items were known already"
+    )
+
+
+def tell_failures(failures: Sequence[Failure], what: str) -> None:
+    """Tell of items that failed, the first few one by one.
+
+    Args:
+        failures: The items.
+        what: What could not be done with them, such as "ranked".
+    """
+    if not failures:
+        return
+    count = len(failures)
+    output.warn(f"{count} item{'s' if count > 1 else ''} could not be {what}:")
+    for one in failures[:_REASONS]:
+        output.note(f"  {one.id}: {one.message} [{one.code}]")
+    if count > _REASONS:
+        output.note(f"  and {count - _REASONS} more; --json lists them all")
+
+
 def _tell(result: QueryResult, out: Sequence[Path]) -> None:
     for warning in result.warnings:
         output.warn(warning.message)
-    if result.failures:
-        count = len(result.failures)
-        output.warn(f"{count} item{'s' if count > 1 else ''} could not be ranked:")
-        for one in result.failures[:_REASONS]:
-            output.note(f"  {one.id}: {one.message} [{one.code}]")
-        if count > _REASONS:
-            output.note(f"  and {count - _REASONS} more; --json lists them all")
+    tell_failures(result.failures, "ranked")
+    tell_timings(result.timings)
     receipt = result.receipt
     where = f", in {' and '.join(map(str, out))}" if out else ""
     output.note(

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from alaas import __version__
-from alaas.cli import catalogue, config, demo, doctor, output, query, serve
+from alaas.cli import bench, catalogue, config, demo, doctor, output, pools, query, serve
 from alaas.core.errors import AlaasError
 
 app = typer.Typer(
@@ -21,12 +21,15 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command()(query.query)
+app.command()(pools.push)
+app.command()(pools.pools)
 app.command()(serve.serve)
 app.command()(demo.demo)
 app.command()(catalogue.strategies)
 app.command()(catalogue.models)
 app.add_typer(config.app, name="config")
 app.command()(doctor.doctor)
+app.command()(bench.bench)
 
 
 def _show_version(wanted: bool) -> None:

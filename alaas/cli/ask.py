@@ -35,6 +35,7 @@ class Question:
         labelled: What is labelled already.
         on_item_error: What one bad item does.
         progress: Whether to show a bar; None shows it on a terminal.
+        cache: Whether what is stored of items may be used, and new things stored.
     """
 
     budget: str
@@ -45,6 +46,7 @@ class Question:
     labelled: Sequence[Labelled]
     on_item_error: Literal["skip", "fail"]
     progress: bool | None
+    cache: bool = True
 
 
 def local_settings(config: Path | None, overrides: Mapping[str, Any]) -> Settings:
@@ -65,6 +67,12 @@ def local_settings(config: Path | None, overrides: Mapping[str, Any]) -> Setting
     choices = {"active_learning.strategy.type": registry.names()}
     settings = load(config, overrides=overrides, choices=choices).settings
     return settings.model_copy(update={"fetch": FetchSettings.anywhere()})
+
+
+def without_store(settings: Settings) -> Settings:
+    """The same configuration, by which nothing is stored."""
+    store = settings.store.model_copy(update={"cache": False})
+    return settings.model_copy(update={"store": store})
 
 
 def select_here(pool: Sequence[Item], question: Question, *, settings: Settings) -> QueryResult:
@@ -88,6 +96,8 @@ def select_here(pool: Sequence[Item], question: Question, *, settings: Settings)
     plan(parse_parameters(given), chosen, query="")
     if question.progress is None and sys.stderr.isatty():
         output.note(f"{len(pool)} items; loading {chosen.model.name} ...")
+    if not question.cache:
+        settings = without_store(settings)
     with progress_bar(question.progress) as on_progress:
         return select(
             pool,
@@ -120,9 +130,9 @@ def select_there(
     from alaas.api import count
 
     budget = count(question.budget, len(pool))
-    read = _as_address if by_uri else _with_content
+    read = reader(by_uri=by_uri)
     sent = Pool(pool, read, strict=question.on_item_error == "fail")
-    with _client(url, progress=question.progress) as client:
+    with connect(url, progress=question.progress) as client:
         try:
             result = client.query(
                 sent,
@@ -133,6 +143,7 @@ def select_there(
                 n_drop=question.n_drop,
                 labelled=[_sent(one, read) for one in question.labelled] or None,
                 on_item_error=question.on_item_error,
+                cache=None if question.cache else False,
             )
         except EmptyInput as error:
             if not sent.failures:
@@ -150,7 +161,13 @@ def _sent(one: Labelled, read: Callable[[Item, int], Item | Failure]) -> Labelle
     return replace(one, item=item)
 
 
-def _client(url: str, *, progress: bool | None) -> Client:
+def reader(*, by_uri: bool) -> Callable[[Item, int], Item | Failure]:
+    """What makes of an item what a server gets: a local file's bytes, or its whole path."""
+    return _as_address if by_uri else _with_content
+
+
+def connect(url: str, *, progress: bool | None = False) -> Client:
+    """A client of the server that ``--server`` names."""
     try:
         return Client(url, progress=progress)
     except ValueError as error:

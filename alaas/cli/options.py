@@ -3,12 +3,61 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 _MODEL = "Model"
+_ASKING = "Asking a server"
+
+
+class OnError(StrEnum):
+    """What one bad item does."""
+
+    SKIP = "skip"
+    FAIL = "fail"
+
+
+Source = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="SOURCE",
+        help="A folder, a glob such as 'photos/*.jpg', a .csv, .tsv, .parquet, .txt or .jsonl "
+        "file, an address, or - for one address a line from standard input.",
+    ),
+]
+Column = Annotated[
+    str | None,
+    typer.Option(metavar="NAME", help="The table's column with the addresses or texts."),
+]
+OnItemError = Annotated[
+    OnError,
+    typer.Option("--on-error", help="Leave out an item that cannot be read, or end there."),
+]
+NoProgress = Annotated[bool, typer.Option("--no-progress", help="Show no progress bar.")]
+NoCache = Annotated[
+    bool,
+    typer.Option(
+        "--no-cache", help="Compute everything anew, and store nothing of what is computed."
+    ),
+]
+Server = Annotated[
+    str | None,
+    typer.Option(
+        metavar="URL",
+        rich_help_panel=_ASKING,
+        help="Ask this server, such as http://localhost:8081 or grpc://..., and load no model "
+        "here. Local files are read here and sent.",
+    ),
+]
+ByUri = Annotated[
+    bool,
+    typer.Option(
+        "--by-uri", rich_help_panel=_ASKING, help="Send paths only; the server reads the files."
+    ),
+]
 
 ConfigFile = Annotated[
     Path | None,
@@ -50,6 +99,34 @@ Device = Annotated[
     str | None,
     typer.Option(metavar="DEVICE", rich_help_panel=_MODEL, help="auto, cpu, mps, cuda or cuda:N."),
 ]
+
+
+def check_server(
+    server: str | None, *, by_uri: bool, config: Path | None, overrides: Mapping[str, Any]
+) -> None:
+    """Refuse options that do not go together.
+
+    Args:
+        server: The address of ``--server``.
+        by_uri: ``--by-uri``, which needs a server.
+        config: ``--config``, which goes with none.
+        overrides: Flags about the model, which go with none either.
+
+    Raises:
+        typer.BadParameter: They do not.
+    """
+    if server is None:
+        if by_uri:
+            raise typer.BadParameter("needs --server", param_hint="--by-uri")
+        return
+    given = {"config": config, **{key.rpartition(".")[2]: to for key, to in overrides.items()}}
+    for name, value in given.items():
+        if value is not None:
+            option = {"name": "model"}.get(name, name)
+            raise typer.BadParameter(
+                "does not go with --server, which has a model of its own",
+                param_hint=f"--{option}",
+            )
 
 
 def model_overrides(

@@ -6,24 +6,14 @@ import json
 import os
 import warnings
 from collections.abc import Sequence
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from alaas.cli import answer, options, output
+from alaas.cli import answer, options, output, stored
 from alaas.cli.ask import Question, local_settings, select_here, select_there
 from alaas.core.wire import Item, Labelled
-
-_ASKING = "Asking a server"
-
-
-class OnError(StrEnum):
-    """What one bad item does."""
-
-    SKIP = "skip"
-    FAIL = "fail"
 
 
 def _check_out(out: list[Path] | None) -> list[Path]:
@@ -41,14 +31,7 @@ def _check_out(out: list[Path] | None) -> list[Path]:
 
 
 def query(
-    source: Annotated[
-        list[str],
-        typer.Argument(
-            metavar="SOURCE",
-            help="A folder, a glob such as 'photos/*.jpg', a .csv, .tsv, .parquet, .txt or .jsonl "
-            "file, an address, or - for one address a line from standard input.",
-        ),
-    ],
+    source: options.Source = None,
     *,
     budget: Annotated[
         str,
@@ -79,13 +62,15 @@ def query(
             help="What is labelled already: a .csv, .tsv, .parquet or .jsonl with a column label.",
         ),
     ] = None,
-    column: Annotated[
+    pool: Annotated[
         str | None,
-        typer.Option(metavar="NAME", help="The table's column with the addresses or texts."),
+        typer.Option(
+            metavar="NAME",
+            help="Choose from what `alaas push` has stored under this name; takes no SOURCE.",
+        ),
     ] = None,
-    on_error: Annotated[
-        OnError, typer.Option(help="Leave out an item that cannot be read, or end there.")
-    ] = OnError.SKIP,
+    column: options.Column = None,
+    on_error: options.OnItemError = options.OnError.SKIP,
     out: Annotated[
         list[Path] | None,
         typer.Option(
@@ -98,35 +83,23 @@ def query(
         ),
     ] = None,
     as_json: options.Json = False,
-    no_progress: Annotated[
-        bool, typer.Option("--no-progress", help="Show no progress bar.")
-    ] = False,
+    no_progress: options.NoProgress = False,
+    no_cache: options.NoCache = False,
     config: options.ConfigFile = None,
     model: options.Model = None,
     hub: options.Hub = None,
     weights: options.Weights = None,
     device: options.Device = None,
-    server: Annotated[
-        str | None,
-        typer.Option(
-            metavar="URL",
-            rich_help_panel=_ASKING,
-            help="Ask this server, such as http://localhost:8081 or grpc://..., and load no model "
-            "here. Local files are read here and sent.",
-        ),
-    ] = None,
-    by_uri: Annotated[
-        bool,
-        typer.Option(
-            "--by-uri", rich_help_panel=_ASKING, help="Send paths only; the server reads the files."
-        ),
-    ] = False,
+    server: options.Server = None,
+    by_uri: options.ByUri = False,
 ) -> None:
     """Choose the items of a pool that are most worth labelling.
 
     A terminal gets a table; a pipe or a file gets CSV.
     Exit status 4 says that some items could not be ranked.
     """
+    if bool(source) == (pool is not None):
+        raise typer.BadParameter("give a SOURCE or --pool NAME", param_hint="SOURCE")
     question = Question(
         budget=budget,
         strategy=strategy,
@@ -136,30 +109,26 @@ def query(
         labelled=_read_labelled(labelled),
         on_item_error=on_error.value,
         progress=False if no_progress else None,
+        cache=not no_cache,
     )
+    overrides = options.model_overrides(model=model, hub=hub, weights=weights, device=device)
+    options.check_server(server, by_uri=by_uri, config=config, overrides=overrides)
     if server is not None:
-        _refuse(
-            {"--config": config, "--model": model, "--hub": hub, "--weights": weights,
-             "--device": device}
-        )  # fmt: skip
-        result = select_there(_read(source, column), question, url=server, by_uri=by_uri)
-    elif by_uri:
-        raise typer.BadParameter("needs --server", param_hint="--by-uri")
+        result = (
+            select_there(read_pool(source or (), column), question, url=server, by_uri=by_uri)
+            if pool is None
+            else stored.query_there(pool, question, url=server)
+        )
     else:
-        overrides = options.model_overrides(model=model, hub=hub, weights=weights, device=device)
         settings = local_settings(config, overrides)
-        result = select_here(_read(source, column), question, settings=settings)
+        result = (
+            select_here(read_pool(source or (), column), question, settings=settings)
+            if pool is None
+            else stored.query_here(pool, question, settings=settings)
+        )
     answer.write(result, out=out or [], as_json=as_json)
     if result.failures:
         raise typer.Exit(output.PARTIAL)
-
-
-def _refuse(given: dict[str, object]) -> None:
-    for option, value in given.items():
-        if value is not None:
-            raise typer.BadParameter(
-                "does not go with --server, which has a model of its own", param_hint=option
-            )
 
 
 def _read_params(given: list[str]) -> dict[str, Any]:
@@ -182,7 +151,7 @@ def _read_labelled(source: str | None) -> Sequence[Labelled]:
     return () if source is None else labelled_items(source)
 
 
-def _read(sources: list[str], column: str | None) -> list[Item]:
+def read_pool(sources: Sequence[str], column: str | None) -> list[Item]:
     """The pool: one source, or the many that a shell makes of a glob without quotes."""
     from alaas.data.sources import items
 

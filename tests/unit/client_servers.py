@@ -12,6 +12,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Event, Thread
 from typing import Any
+from urllib.parse import unquote
 
 import grpc
 import trustme
@@ -19,12 +20,14 @@ from websockets.exceptions import ConnectionClosed
 from websockets.http11 import Request, Response
 from websockets.sync.server import ServerConnection, serve
 
-from alaas.core.errors import AlaasError, EmptyInput, NotFound
+from alaas.core.errors import AlaasError, EmptyInput, NotFound, StoreDisabled, UnknownPool
 from alaas.core.wire import (
     Failure,
     Item,
     Pick,
+    PoolInfo,
     Progress,
+    PushResponse,
     QueryResponse,
     Receipt,
     StageTiming,
@@ -32,7 +35,7 @@ from alaas.core.wire import (
     Warn,
     item_from_json,
 )
-from alaas.proto import convert
+from alaas.proto import convert, pools
 from alaas.proto.alaas.v1 import active_learning_pb2 as pb
 from alaas.proto.alaas.v1 import active_learning_pb2_grpc as pb_grpc
 
@@ -82,6 +85,14 @@ def choose_last(parameters: dict[str, Any], items: Sequence[Item]) -> QueryRespo
     )
 
 
+def describe(name: str, items: Sequence[Item], ttl_s: float | None) -> PoolInfo:
+    """A stored pool, made at the beginning of time."""
+    return PoolInfo(
+        name, len(items), {"probs": (2,), "draws": (4, 2)}, "5ace", "abc",
+        created=1.5, expires=ttl_s, bytes=8 * len(items),
+    )  # fmt: skip
+
+
 @dataclass
 class Service:
     """What the servers do with a query, and what they saw.
@@ -96,6 +107,11 @@ class Service:
         arrived: A part has arrived.
         gone: A client left before its answer.
         connections: Connections that were opened.
+        stored: Name of a pool to its items; None where nothing is stored.
+        pushed: Parameters of the pushes that were read to their end.
+        deleted: Names of the pools that were deleted.
+        bodies: Content types of the requests with a body.
+        memory: Items that are remembered of a pool that arrives; None for all.
     """
 
     reply: Callable[[dict[str, Any], Sequence[Item]], QueryResponse] = choose_last
@@ -107,6 +123,11 @@ class Service:
     arrived: Event = field(default_factory=Event)
     gone: Event = field(default_factory=Event)
     connections: int = 0
+    stored: dict[str, list[Item]] | None = field(default_factory=dict)
+    pushed: list[dict[str, Any]] = field(default_factory=list)
+    deleted: list[str] = field(default_factory=list)
+    bodies: list[str] = field(default_factory=list)
+    memory: int | None = None
 
     def take(self, part: Sequence[Item]) -> Progress:
         """Take in a part; the progress is what has been received by then."""
@@ -116,16 +137,60 @@ class Service:
             raise self.refuse
         return Progress(done=sum(self.parts), failed=0, received=sum(self.parts))
 
+    def remember(self, items: list[Item], part: list[Item]) -> None:
+        """Add a part to those that came before."""
+        items += part
+        if self.memory is not None:
+            del items[: -self.memory]
+
     def answer(self, parameters: dict[str, Any], items: list[Item]) -> QueryResponse:
         """Answer a pool that is complete."""
         if self.hold is not None:
             assert self.hold.wait(WAIT_S)
         self.asked.append((parameters, items))
+        if "pool" in parameters:
+            items = self.pool(parameters["pool"])
         return self.reply(parameters, items)
 
+    def push(self, parameters: dict[str, Any], items: list[Item]) -> PushResponse:
+        """Store a pool that is complete, all but its first item."""
+        if not items:
+            raise EmptyInput("the pool has no items")
+        self.pushed.append(parameters)
+        name, stored = parameters["pool"], items[1:]
+        self._opened()[name] = stored
+        return PushResponse(
+            describe(name, stored, parameters.get("ttl_s")),
+            (Failure(items[0].id, "fetch", "upstream_not_found", "gone", items[0].uri),),
+            Timings(2.5, {"infer": StageTiming(0.5, len(stored), 0.25, 4096, 3)}),
+            (Warn("slow_host", "one host was slow"),),
+            "r-2",
+        )
 
-def _items(documents: Iterable[Any]) -> list[Item]:
-    read = [item_from_json(document, row) for row, document in enumerate(documents)]
+    def list_pools(self) -> list[PoolInfo]:
+        """The stored pools."""
+        return [describe(name, items, None) for name, items in self._opened().items()]
+
+    def pool(self, name: str) -> list[Item]:
+        """The items of a stored pool."""
+        if name not in self._opened():
+            raise UnknownPool(f"no pool {name!r}")
+        return self._opened()[name]
+
+    def delete(self, name: str) -> None:
+        """Delete a stored pool."""
+        self.pool(name)
+        del self._opened()[name]
+        self.deleted.append(name)
+
+    def _opened(self) -> dict[str, list[Item]]:
+        if self.stored is None:
+            raise StoreDisabled("nothing is stored")
+        return self.stored
+
+
+def _items(documents: Iterable[Any], start: int = 0) -> list[Item]:
+    read = [item_from_json(document, row) for row, document in enumerate(documents, start)]
     return [item for item in read if isinstance(item, Item)]
 
 
@@ -141,24 +206,68 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         if self.path == f"{self.prefix}/strategies":
             self._send(200, {"strategies": STRATEGIES})
+        elif self.path == f"{self.prefix}/pools":
+            self._answer(lambda: {"pools": [one.to_json() for one in self.service.list_pools()]})
         else:
             self._send(404, NotFound(f"nothing at {self.path}").problem())
 
+    def do_DELETE(self) -> None:
+        name = unquote(self.path.removeprefix(f"{self.prefix}/pools/"))
+        self._answer(lambda: self.service.delete(name))
+
     def do_POST(self) -> None:
+        self.service.bodies.append(self.headers["Content-Type"])
+        if self.headers.get("Transfer-Encoding") == "chunked":
+            return self._answer(self._read_lines)
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        return self._answer(lambda: self._read_document(body))
+
+    def _read_document(self, body: dict[str, Any]) -> dict[str, Any] | None:
+        if self.path not in (f"{self.prefix}/query", f"{self.prefix}/push"):
+            raise NotFound(f"nothing at {self.path}")
+        items = _items(body["data"])
+        self.service.take(items)
+        if self.service.hold is not None and self.rfile.read(1) == b"":
+            self.service.gone.set()
+            return {}
+        return self._reply(body["parameters"], items)
+
+    def _read_lines(self) -> dict[str, Any]:
         try:
-            if self.path != f"{self.prefix}/query":
-                raise NotFound(f"nothing at {self.path}")
-            items = _items(body["data"])
-            self.service.take(items)
-            if self.service.hold is not None and self.rfile.read(1) == b"":
-                self.service.gone.set()
-                return
-            answer = self.service.answer(body["parameters"], items)
+            lines = self._chunks()
+            head = json.loads(next(lines))
+            items: list[Item] = []
+            for part in lines:
+                came = _items(map(json.loads, part.splitlines()))
+                self.service.remember(items, came)
+                self.service.take(came)
+        except (AlaasError, ValueError):
+            self.close_connection = True
+            raise
+        return self._reply(head["parameters"], items)
+
+    def _chunks(self) -> Iterator[bytes]:
+        while size := int(self.rfile.readline(), 16):  # fails where the client has gone
+            yield self.rfile.read(size)
+            self.rfile.readline()
+        self.rfile.readline()
+
+    def _reply(self, parameters: dict[str, Any], items: list[Item]) -> dict[str, Any]:
+        if self.path.endswith("/push"):
+            return self.service.push(parameters, items).to_json()
+        return self.service.answer(parameters, items).to_json()
+
+    def _answer(self, work: Callable[[], dict[str, Any] | None]) -> None:
+        try:
+            answer = work()
         except AlaasError as error:
             self._send(error.status, error.problem())
         else:
-            self._send(200, answer.to_json())
+            if answer is None:
+                self.send_response(204)
+                self.end_headers()
+            elif answer:
+                self._send(200, answer)
 
     def _send(self, status: int, document: Any) -> None:
         body = json.dumps(document).encode()
@@ -216,7 +325,7 @@ def websocket_server(
 
     def converse(connection: ServerConnection) -> None:
         query = json.loads(connection.recv())
-        assert query["type"] == "query"
+        assert query["type"] in ("query", "push")
         for done in range(service.chatter):
             padded = {**Progress(done, 0, done).to_json(), "note": "x" * 65536}
             send(connection, "progress", padded)
@@ -224,12 +333,13 @@ def websocket_server(
         while (event := json.loads(connection.recv()))["type"] == "items":
             part = _items(event["data"])
             progress = service.take(part)
-            items += part
+            service.remember(items, part)
             send(connection, "progress", progress.to_json())
         assert event["type"] == "end"
         if service.hold is not None:
             connection.recv()  # ends when the client has gone
-        send(connection, "result", service.answer(query["parameters"], items).to_json())
+        ask = service.answer if query["type"] == "query" else service.push
+        send(connection, "result", ask(query["parameters"], items).to_json())
 
     def handle(connection: ServerConnection) -> None:
         service.connections += 1
@@ -243,6 +353,12 @@ def websocket_server(
     def route(connection: ServerConnection, request: Request) -> Response | None:
         if request.path == f"{prefix}/strategies":
             return connection.respond(200, json.dumps({"strategies": STRATEGIES}))
+        if request.path == f"{prefix}/pools":
+            try:
+                listed = {"pools": [one.to_json() for one in service.list_pools()]}
+            except AlaasError as error:
+                return connection.respond(error.status, json.dumps(error.problem()))
+            return connection.respond(200, json.dumps(listed))
         if request.path != f"{prefix}/ws":
             problem = NotFound(f"nothing at {request.path}").problem()
             return connection.respond(404, json.dumps(problem))
@@ -260,6 +376,12 @@ def websocket_server(
             thread.join()
 
 
+def _abort(context: grpc.ServicerContext, error: AlaasError) -> None:
+    problem = json.dumps(error.problem()).encode()
+    context.set_trailing_metadata((("alaas-problem-bin", problem),))
+    context.abort(grpc.StatusCode.INVALID_ARGUMENT, error.detail)
+
+
 class _Servicer(pb_grpc.ActiveLearningServicer):
     def __init__(self, service: Service) -> None:
         self._service = service
@@ -267,11 +389,30 @@ class _Servicer(pb_grpc.ActiveLearningServicer):
     def QueryStream(
         self, parts: Iterator[pb.QueryPart], context: grpc.ServicerContext
     ) -> Iterator[pb.QueryEvent]:
+        parameters = convert.parameters_from_message(next(parts).parameters)
+        for event in self._converse(self._service.answer, parameters, parts, context):
+            if isinstance(event, Progress):
+                yield pb.QueryEvent(progress=convert.progress_to_message(event))
+            else:
+                yield pb.QueryEvent(response=convert.response_to_message(event))
+
+    def PushStream(
+        self, parts: Iterator[pb.PushPart], context: grpc.ServicerContext
+    ) -> Iterator[pb.PushEvent]:
+        parameters = pools.parameters_from_message(next(parts).parameters)
+        for event in self._converse(self._service.push, parameters, parts, context):
+            if isinstance(event, Progress):
+                yield pb.PushEvent(progress=convert.progress_to_message(event))
+            else:
+                yield pb.PushEvent(response=pools.response_to_message(event))
+
+    def _converse(
+        self, ask: Any, parameters: Any, parts: Iterable[Any], context: grpc.ServicerContext
+    ) -> Iterator[Any]:
         service = self._service
         if service.hold is not None:
             context.add_callback(service.gone.set)
         try:
-            parameters = convert.parameters_from_message(next(parts).parameters)
             items: list[Item] = []
             for message in parts:
                 part = [
@@ -279,14 +420,27 @@ class _Servicer(pb_grpc.ActiveLearningServicer):
                     for row, item in enumerate(message.items)
                 ]
                 progress = service.take(part)
-                items += part
-                yield pb.QueryEvent(progress=convert.progress_to_message(progress))
-            answer = service.answer(parameters, items)
-            yield pb.QueryEvent(response=convert.response_to_message(answer))
+                service.remember(items, part)
+                yield progress
+            yield ask(parameters, items)
         except AlaasError as error:
-            problem = json.dumps(error.problem()).encode()
-            context.set_trailing_metadata((("alaas-problem-bin", problem),))
-            context.abort(grpc.StatusCode.INVALID_ARGUMENT, error.detail)
+            _abort(context, error)
+
+    def Pools(self, request: pb.PoolsRequest, context: grpc.ServicerContext) -> pb.PoolsResponse:
+        try:
+            stored = self._service.list_pools()
+        except AlaasError as error:
+            _abort(context, error)
+        return pb.PoolsResponse(pools=[pools.pool_to_message(one) for one in stored])
+
+    def DeletePool(
+        self, request: pb.DeletePoolRequest, context: grpc.ServicerContext
+    ) -> pb.DeletePoolResponse:
+        try:
+            self._service.delete(request.name)
+        except AlaasError as error:
+            _abort(context, error)
+        return pb.DeletePoolResponse()
 
     def Strategies(
         self, request: pb.StrategiesRequest, context: grpc.ServicerContext

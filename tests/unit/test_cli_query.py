@@ -72,7 +72,10 @@ def test_a_pipe_gets_csv(here: Path, capsys: pytest.CaptureFixture[str]) -> None
     scores = [float(row["score"]) for row in rows]
     assert scores == sorted(scores, reverse=True)
     assert re.fullmatch(
-        r"chose 3 of 12 items by least_confidence, seed 0, in \d+\.\d s\n", captured.err
+        r"most time went into \w+: \d+\.\d s of work, \d+\.\d s of waiting for it; \d+ items "
+        r"were known already\n"
+        r"chose 3 of 12 items by least_confidence, seed 0, in \d+\.\d s\n",
+        captured.err,
     )
 
 
@@ -124,7 +127,7 @@ def test_what_failed_is_told(here: Path, broken: Path, capsys: pytest.CaptureFix
     assert run("query", str(here), "-b", "2", *MODEL) == 4
     captured = capsys.readouterr()
     assert len(rows_of(captured.out)) == 2
-    count, reason, summary = captured.err.splitlines()
+    count, reason, _, summary = captured.err.splitlines()
     assert count == "warning: 1 item could not be ranked:"
     assert reason == (f"  {broken}: the content is not an image of a known format [not_an_image]")
     assert summary.startswith("chose 2 of 12 items")

@@ -15,7 +15,10 @@ from alaas.client import Client
 from alaas.core.errors import EmptyInput
 
 pytestmark = pytest.mark.filterwarnings("ignore:one host was slow", "ignore:1 items could not")
-TWINS = ("query", "query_by_uri", "query_by_text", "query_by_images", "strategies")
+TWINS = (
+    "query", "query_by_uri", "query_by_text", "query_by_images", "push", "pools", "delete_pool",
+    "strategies",
+)  # fmt: skip
 
 
 @pytest.fixture(params=SERVERS)

@@ -9,11 +9,11 @@ import pytest
 from google.protobuf.struct_pb2 import NullValue, Struct, Value
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_wire import FLOATS, PARAMS, PROGRESS, RESPONSES, SOME, TEXT, WHOLE
+from test_wire import FLOATS, PARAMS, PROGRESS, PUSHES, RESPONSES, SOME, TEXT, WHOLE
 
-from alaas.config import QueryParameters, parse_parameters
-from alaas.core.wire import Item, Pick, Progress, QueryResponse, Receipt, Timings
-from alaas.proto import convert
+from alaas.config import PushParameters, QueryParameters, parse_parameters
+from alaas.core.wire import Item, Pick, Progress, PushResponse, QueryResponse, Receipt, Timings
+from alaas.proto import convert, pools
 from alaas.proto.alaas.v1 import active_learning_pb2 as pb
 
 JSON = st.recursive(
@@ -43,6 +43,21 @@ PARAMETERS = st.fixed_dictionaries(
         "on_item_error": TEXT,
         "timeout_s": FLOATS,
         "model": TEXT,
+        "cache": st.booleans(),
+        "pool": TEXT,
+    },
+)
+PUSH_PARAMETERS = st.fixed_dictionaries(
+    {},
+    optional={
+        "pool": TEXT,
+        "ttl_s": FLOATS,
+        "strategy": TEXT,
+        "seed": WHOLE,
+        "n_drop": st.integers(1, 1000),
+        "on_item_error": TEXT,
+        "timeout_s": FLOATS,
+        "cache": st.booleans(),
     },
 )
 
@@ -105,8 +120,24 @@ def test_parameters_are_those_of_json(parameters: dict[str, Any]) -> None:
     assert found == parameters
 
 
+@settings(deadline=None)
+@given(PUSHES)
+def test_a_push_is_that_of_json(response: PushResponse) -> None:
+    message = sent(pools.response_to_message(response))
+    assert pools.response_from_message(message) == response
+    assert message.timings.bottleneck == response.timings.bottleneck
+
+
+@settings(deadline=None)
+@given(PUSH_PARAMETERS)
+def test_parameters_of_a_push_are_those_of_json(parameters: dict[str, Any]) -> None:
+    message = sent(pools.parameters_to_message({**parameters, "seed": parameters.get("seed")}))
+    assert pools.parameters_from_message(message) == parameters
+
+
 def test_every_parameter_has_its_field() -> None:
     assert set(QueryParameters.model_fields) == set(pb.Parameters.DESCRIPTOR.fields_by_name)
+    assert set(PushParameters.model_fields) == set(pb.PushParameters.DESCRIPTOR.fields_by_name)
 
 
 def test_what_stands_in_a_message_is_checked_as_json_is() -> None:

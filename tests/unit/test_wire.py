@@ -16,7 +16,9 @@ from alaas.core.wire import (
     Failure,
     Item,
     Pick,
+    PoolInfo,
     Progress,
+    PushResponse,
     QueryResponse,
     Receipt,
     StageTiming,
@@ -45,7 +47,8 @@ def picks(content: st.SearchStrategy[dict[str, Any]]) -> st.SearchStrategy[Pick]
 
 def responses(picked: st.SearchStrategy[Pick]) -> st.SearchStrategy[QueryResponse]:
     stages = st.dictionaries(
-        st.sampled_from(STAGES), st.builds(StageTiming, busy_s=FLOATS, items=WHOLE)
+        st.sampled_from(STAGES),
+        st.builds(StageTiming, busy_s=FLOATS, items=WHOLE, wait_s=FLOATS, bytes=WHOLE, hits=WHOLE),
     )
     failures = st.builds(
         Failure, id=TEXT, stage=st.sampled_from(STAGES), code=TEXT, message=TEXT,
@@ -74,6 +77,19 @@ RESPONSES = responses(picks(NAMED))
 PROGRESS = st.builds(Progress, done=WHOLE, failed=WHOLE, received=WHOLE, total=st.none() | WHOLE)
 
 
+PUSHES = st.builds(
+    lambda answer, pool: PushResponse(
+        pool, answer.failures, answer.timings, answer.warnings, answer.request_id
+    ),
+    RESPONSES,
+    st.builds(
+        PoolInfo, name=TEXT, items=WHOLE, space=TEXT, model=TEXT, created=FLOATS,
+        expires=st.none() | FLOATS, bytes=WHOLE,
+        views=st.dictionaries(TEXT, st.lists(WHOLE, max_size=3).map(tuple), max_size=2),
+    ),
+)  # fmt: skip
+
+
 def through_json(document: Any) -> Any:
     return json.loads(json.dumps(document))
 
@@ -82,6 +98,23 @@ def through_json(document: Any) -> Any:
 @given(responses(picks(NAMED | BLOBS)))
 def test_an_answer_reads_back(response: QueryResponse) -> None:
     assert QueryResponse.from_json(through_json(response.to_json())) == response
+
+
+@settings(deadline=None)
+@given(PUSHES)
+def test_a_push_reads_back(response: PushResponse) -> None:
+    assert PushResponse.from_json(through_json(response.to_json())) == response
+
+
+def test_timings_of_a_server_that_tells_less() -> None:
+    told = {"total_s": 1, "stages": {"infer": {"busy_s": 1, "items": 2}}}
+    assert Timings.from_json(told) == Timings(1.0, {"infer": StageTiming(1.0, 2)})
+
+
+def test_the_bottleneck_is_where_work_and_waiting_are() -> None:
+    stages = {"fetch": StageTiming(busy_s=5), "infer": StageTiming(busy_s=3, wait_s=4)}
+    assert Timings(9.0, stages).to_json()["bottleneck"] == "infer"
+    assert Timings(0.0, {"fetch": StageTiming()}).bottleneck == ""
 
 
 @settings(deadline=None)
