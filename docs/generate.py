@@ -34,6 +34,8 @@ from alaas.strategies.wrappers import COMMON
 
 ROOT = Path(__file__).resolve().parent.parent
 AREAS = ROOT / "docs" / "strategies" / "areas.csv"
+COSTS = ROOT / "docs" / "strategies" / "costs.csv"
+RIVALS = ROOT / "docs" / "strategies" / "rivals.json"
 BLOCK = re.compile(r"(?<=<!-- generated: )([\w-]+)( -->\n).*?(?=<!-- end -->)", re.DOTALL)
 HEADINGS = ("Args:", "Returns:", "Raises:", "Example:")
 
@@ -178,6 +180,49 @@ def _area(row: dict[str, str]) -> str:
     return f"**{text}**" if abs(gain) > half else text
 
 
+def costs() -> str:
+    """One row a strategy: what `benchmarks.strategies` has found."""
+    with COSTS.open(encoding="utf-8") as file:
+        rows = {(row["strategy"], int(row["N"])): row for row in csv.DictReader(file)}
+    names = list(dict.fromkeys(name for name, _ in rows))
+    return _table(
+        ("strategy", "100,000 items", "1,000,000 items", "growth", "the machine's limit"),
+        (
+            (
+                f"[{name}](index.md#{name})", _cost(rows.get((name, 100_000))),
+                _cost(last := rows.get((name, 1_000_000))),
+                f"N^{float(last['growth']):.2f}" if last and last["growth"] else "",
+                f"{float(last['limit s']):.2g} s" if last and last["limit s"] else "",
+            )
+            for name in names
+        ),
+    )  # fmt: skip
+
+
+def _cost(row: dict[str, str] | None) -> str:
+    if row is None:
+        return ""
+    if row["outcome"] != "ok":
+        return row["outcome"].partition(" (")[0].partition(": ")[0]
+    return f"{float(row['seconds']):.3g} s, {float(row['MiB']):.0f} MiB"
+
+
+def rivals() -> str:
+    """One row a comparison: what `benchmarks.rivals` has found."""
+    found = json.loads(RIVALS.read_text(encoding="utf-8"))
+    return _table(
+        ("what", "ours", "the other library", "times as fast: least, median, most"),
+        (
+            (
+                one["what"], f"{one['ours_s']:.3g} s",
+                f"{one['rival']}: {one['theirs_s']:.3g} s",
+                f"{one['least']:.1f}, **{one['ratio']:.1f}**, {one['most']:.1f}",
+            )
+            for one in found
+        ),
+    )  # fmt: skip
+
+
 def knobs() -> str:
     """Every key of the configuration."""
     return _table(
@@ -283,6 +328,7 @@ TOTAL = {"counter": "_total"}
 PARTS: dict[str, Callable[[], str]] = {
     "areas": areas,
     "commands": commands,
+    "costs": costs,
     "common-parameters": common_parameters,
     "families": families,
     "knobs": knobs,
@@ -290,6 +336,7 @@ PARTS: dict[str, Callable[[], str]] = {
     "parameters": parameters,
     "problems": problems,
     "push-parameters": push_parameters,
+    "rivals": rivals,
     "strategies": strategy_sections,
     "strategy-table": strategy_table,
 }
