@@ -30,7 +30,12 @@ docs: $(VENV)/.dev
 	$(BIN)/mkdocs build --strict
 
 bench: $(VENV)/.dev
-	$(BIN)/python -m benchmarks.pipeline
+	mkdir -p benchmarks/.figures
+	$(BIN)/python -m benchmarks.suite --json benchmarks/.figures/suite.json
+	$(BIN)/python -m benchmarks.pools --json benchmarks/.figures/pools.json
+	$(BIN)/python -m benchmarks.startup --json benchmarks/.figures/startup.json
+	$(BIN)/python -m benchmarks.layouts --json benchmarks/.figures/layouts.json
+	$(BIN)/python -m benchmarks.memory --json benchmarks/.figures/memory.json
 	$(BIN)/python -m benchmarks.strategies
 
 # The stubs are committed: a user of the wheel has no compiler of protocol buffers.

@@ -11,7 +11,8 @@ import pytest
 
 FOLDER = tempfile.mkdtemp(prefix="alaas-tests-")
 # Before anything is imported, so that the servers that tests start inherit it.
-os.environ["XDG_DATA_HOME"] = FOLDER
+os.environ["XDG_DATA_HOME"] = os.path.join(FOLDER, "data")
+os.environ["XDG_CACHE_HOME"] = os.path.join(FOLDER, "cache")
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -6,15 +6,18 @@
     │   ├── ValidationFailed          422 validation
     │   ├── EmptyInput                422 empty_input
     │   ├── UnknownStrategy           404 unknown_strategy
+    │   ├── UnknownPool               404 unknown_pool
     │   ├── NotFound                  404 not_found
     │   ├── MethodNotAllowed          405 method_not_allowed
     │   ├── UnsupportedMediaType      415 unsupported_media_type
     │   ├── ItemFailed                422 item_failed       on_item_error=fail
     │   ├── ViewUnavailable           422 view_unavailable
     │   ├── BudgetUnfillable          422 budget_unfillable
-    │   └── PoolTooLarge              422 pool_too_large
+    │   ├── PoolTooLarge              422 pool_too_large
+    │   └── StoreDisabled             409 store_disabled
     ├── AllItemsFailed                422 or 502 all_items_failed
     ├── ModelOutputInvalid            500 model_output_invalid
+    ├── PoolCorrupt                   500 pool_corrupt
     ├── Unavailable               the caller can try again
     │   ├── NotReady                  503 not_ready
     │   ├── NoReplica                 503 no_replica

@@ -27,8 +27,8 @@ class Anatomy:
         matrix: (C, D + 1) its weights and bias, where they turn embeddings into the logits.
         dropouts: The layers that a stochastic pass makes different; those that did not run,
             as those of branches for training, are left out.
-        drops_last: Whether the only one of them hands what it makes to the head, which
-            `matrix` describes: then all passes share what comes before.
+        drops_last: Whether the only one of them turns embeddings into what the head, which
+            `matrix` describes, receives: then all passes share what comes before.
         differentiable: Whether the logits have a gradient with respect to the input.
     """
 
@@ -93,7 +93,7 @@ def dissect(network: nn.Module, pixels: Tensor) -> Anatomy:
             hook.remove()
     head, entering = entered[-1] if entered else (None, logits)
     matrix = heads.as_matrix(head, entering, logits)
-    drops_last = matrix is not None and len(dropped) == 1
+    drops_last = matrix is not None and len(dropped) == 1 and entering.ndim == 2
     if drops_last:
         _, received, made = dropped[0]
         drops_last = made is entering and made.equal(received)

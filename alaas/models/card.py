@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
-from alaas.config import Preprocessing
+from alaas.config import ModelSettings, Preprocessing
+
+Runtime: TypeAlias = Literal["torch", "openvino", "onnxruntime"]
+Precision: TypeAlias = Literal["fp32", "bf16", "fp16"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,12 +21,14 @@ class ModelCard:
         name: Its name in its hub.
         hub: Where it comes from.
         weights: The weights it carries: a name, a path, or ``none`` for random ones.
-        digest: SHA-256 over its parameters and buffers, 16 hexadecimal digits of it.
+        digest: SHA-256 over its parameters, buffers and layers, 16 hexadecimal digits of it.
         classes: Number of classes, C.
         categories: Their names, or an empty tuple where the weights carry none.
         dim: Dimensions of its embeddings, D; 0 where it has no linear or convolutional head.
         preprocessing: What turns an image into its input.
         views: The views that it can compute.
+        runtime: What runs it: ``torch``, ``openvino`` or ``onnxruntime``.
+        precision: The number format that it computes in: ``fp32``, ``bf16`` or ``fp16``.
     """
 
     name: str
@@ -33,6 +40,20 @@ class ModelCard:
     dim: int
     preprocessing: Preprocessing
     views: tuple[str, ...]
+    runtime: Runtime = "torch"
+    precision: Precision = "fp32"
+
+    @property
+    def space(self) -> str:
+        """Where its numbers live: those of one space can stand in one matrix.
+
+        A digest of 16 hexadecimal digits of all that they depend on beside the item itself:
+        the network, the preprocessing with its decoding, the runtime and the precision. The
+        number of threads and of items in a micro-batch, which move last digits, are not in it.
+        """
+        spec = self.preprocessing.model_dump(mode="json")
+        said = json.dumps([self.digest, spec, self.runtime, self.precision], sort_keys=True)
+        return hashlib.blake2b(said.encode(), digest_size=8).hexdigest()
 
     def to_json(self) -> dict[str, Any]:
         """The card as it stands in an answer."""
@@ -49,3 +70,13 @@ class ModelCard:
                 "preprocessing": Preprocessing.model_validate(document["preprocessing"]),
             }
         )
+
+
+def resolved(settings: ModelSettings, card: ModelCard) -> ModelSettings:
+    """The settings with what ``auto`` came to, so that every replica computes the same.
+
+    Args:
+        settings: The model section of the configuration.
+        card: The model that they gave once.
+    """
+    return settings.model_copy(update={"runtime": card.runtime, "precision": card.precision})

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
-import warnings
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection
 
 import numpy as np
 import torch
@@ -16,12 +14,13 @@ from alaas.config import Preprocessing
 from alaas.core.arrays import Images
 from alaas.core.errors import ModelOutputInvalid, ModelUnavailable
 from alaas.models.anatomy import dissect
-from alaas.models.heads import argument, flat, gradient_lengths
+from alaas.models.fingerprint import fingerprint
+from alaas.models.forward import Forward, Normalisation
+from alaas.models.heads import gradient_lengths
 from alaas.models.margins import margins
+from alaas.models.runtimes.engine import Engine
+from alaas.models.runtimes.pytorch import TorchEngine, autocast, placed
 from alaas.models.stochastic import draws
-
-# Pixels arrive as memory of a message, which is read-only; they are read and not written.
-warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
 
 
 class Classifier:
@@ -36,9 +35,16 @@ class Classifier:
         preprocessing: Size, mean and standard deviation of its input.
         device: Torch device to run on.
 
+    Attributes:
+        forward: The one pass that probabilities, embeddings and gradients come from.
+        engine: What runs it, at first torch in fp32. The network itself runs in torch for
+            draws, other than those of its last layers alone, and for margins.
+
     Raises:
         ModelUnavailable: One pass over noise fails, or gives anything but (1, C).
     """
+
+    engine: Engine
 
     def __init__(
         self, network: nn.Module, preprocessing: Preprocessing, *, device: str = "cpu"
@@ -48,23 +54,17 @@ class Classifier:
         self.network.to(memory_format=torch.channels_last)
         self.device = torch.device(device)
         self.preprocessing = preprocessing
-        self._mean = torch.tensor(preprocessing.mean, device=device).view(1, 3, 1, 1)
-        self._std = torch.tensor(preprocessing.std, device=device).view(1, 3, 1, 1)
         shape = (1, *preprocessing.size, 3)
         noise = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
-        self.parts = dissect(self.network, self._input(noise))
+        pixels = Normalisation(preprocessing).to(device)(placed(noise, self.device))
+        self.parts = dissect(self.network, pixels)
         self.classes, self.dim = self.parts.classes, self.parts.dim
-        self._entering: Tensor | None = None
-        if self.parts.head is not None:
-            self.parts.head.register_forward_pre_hook(self._keep, with_kwargs=True)
-
-    def _keep(self, _: nn.Module, given: tuple[Tensor, ...], named: Mapping[str, Tensor]) -> None:
-        self._entering = argument(given, named)
+        self.forward = Forward(self.network, self.parts.head, preprocessing).to(device)
+        self.engine = TorchEngine(self.forward, device=self.device)
 
     def _input(self, images: Images) -> Tensor:
-        """Normalised pixels, computed as torchvision's presets do, in NHWC memory."""
-        pixels = torch.from_numpy(images).to(self.device, non_blocking=True).permute(0, 3, 1, 2)
-        return pixels.float().div_(255).sub_(self._mean).div_(self._std)
+        pixels: Tensor = self.forward.pixels(placed(images, self.device))
+        return pixels
 
     @property
     def provides(self) -> tuple[str, ...]:
@@ -102,7 +102,7 @@ class Classifier:
             try:
                 arrays = self._computed(images, needs, n_drop, seed)
             finally:
-                self._entering = None
+                self.forward.entering = None
         else:
             shapes = self._shapes(n_drop)
             arrays = {name: np.empty((0, *shapes[name]), np.float32) for name in shapes}
@@ -126,40 +126,38 @@ class Classifier:
         self, images: Images, needs: Collection[str], n_drop: int, seed: int
     ) -> dict[str, NDArray[np.floating]]:
         views: dict[str, Tensor] = {}
-        with torch.inference_mode():
-            if not {"probs", "embeddings", "grads"}.isdisjoint(needs):
-                views |= self._predicted(images, needs)
-            if "draws" in needs:
-                forward, layers = self._stochastic(images), self.parts.dropouts
-                views["draws"] = draws(forward, layers, rows=len(images), count=n_drop, seed=seed)
+        shared = {"probs", "embeddings", "grads"}.intersection(needs)
+        if shared or ("draws" in needs and self.parts.drops_last):
+            made = [torch.from_numpy(rows) for rows in self.engine.run(images)]
+            views |= {name: _predicted(name, *made) for name in shared}
+        if "draws" in needs:
+            forward = self._head(made[1]) if self.parts.drops_last else self._whole(images)
+            with torch.inference_mode():
+                views["draws"] = draws(
+                    forward, self.parts.dropouts, rows=len(images), count=n_drop, seed=seed
+                )
         if "margins" in needs:
             inputs = self._input(images)
             views["margins"] = margins(self.network, inputs, farthest=self._diameter())
         return {name: view.float().cpu().numpy() for name, view in views.items()}
 
-    def _predicted(self, images: Images, needs: Collection[str]) -> dict[str, Tensor]:
-        """What one pass tells."""
-        views: dict[str, Tensor] = {}
-        logits = self.network(self._input(images)).float()
-        if "probs" in needs:
-            views["probs"] = torch.softmax(logits, dim=1)
-        if self._entering is not None:
-            embeddings = flat(self._entering)
-            if "embeddings" in needs:
-                views["embeddings"] = embeddings
-            if "grads" in needs:
-                views["grads"] = gradient_lengths(logits, embeddings)
-        return views
-
-    def _stochastic(self, images: Images) -> Callable[[], Tensor]:
-        """One pass through the network; its last layers only, where no other one drops."""
-        pixels, head = self._input(images), self.parts.head
-        if head is None or not self.parts.drops_last:
-            return lambda: self.network(pixels.clone())  # it may change its input in place
-        if self._entering is None:
-            self.network(pixels)
-        (layer,), entering = self.parts.dropouts, self._entering
+    def _head(self, embeddings: Tensor) -> Callable[[], Tensor]:
+        """One pass through the last layers, before which nothing drops."""
+        (layer,), head = self.parts.dropouts, self.parts.head
+        assert head is not None
+        entering = embeddings.to(self.device)
         return lambda: head(layer(entering))
+
+    def _whole(self, images: Images) -> Callable[[], Tensor]:
+        """One pass through the network."""
+        pixels = self._input(images)
+
+        def forward() -> Tensor:
+            with autocast(self.device, self.engine.precision):
+                logits: Tensor = self.network(pixels.clone())  # it may change its input in place
+            return logits
+
+        return forward
 
     def _diameter(self) -> float:
         """Distance between the two inputs that differ most."""
@@ -167,11 +165,13 @@ class Classifier:
         return math.sqrt(height * width * sum(1 / std**2 for std in self.preprocessing.std))
 
     def digest(self) -> str:
-        """SHA-256 over the names and values of all parameters and buffers, 16 digits of it."""
-        total = hashlib.sha256()
-        for name, tensor in sorted(self.network.state_dict().items()):
-            total.update(name.encode())
-            # The bytes, whatever the type: numpy has no bfloat16.
-            values = tensor.detach().cpu().contiguous().view(-1)
-            total.update(values.view(torch.uint8).numpy().tobytes() if values.numel() else b"")
-        return total.hexdigest()[:16]
+        """What tells the network from another one: its `fingerprint`."""
+        return fingerprint(self.network)
+
+
+def _predicted(name: str, logits: Tensor, embeddings: Tensor | None = None) -> Tensor:
+    """A view that one pass tells."""
+    if name == "probs":
+        return torch.softmax(logits, dim=1)
+    assert embeddings is not None
+    return embeddings if name == "embeddings" else gradient_lengths(logits, embeddings)

@@ -11,6 +11,7 @@ from alaas.core.errors import ModelUnavailable
 from alaas.models import python, vision
 from alaas.models.card import ModelCard
 from alaas.models.classifier import Classifier
+from alaas.models.runtimes.choice import choose, options
 
 _HUBS = {"torchvision": vision.build, "python": python.build}
 
@@ -23,30 +24,42 @@ class Model:
     card: ModelCard
 
 
-def load(settings: ModelSettings, *, device: str | None = None) -> Model:
+def load(
+    settings: ModelSettings, *, device: str | None = None, threads: int | None = None
+) -> Model:
     """Load a model.
 
     Args:
         settings: The model section of the configuration.
         device: Overrides the device of `settings`.
+        threads: Threads to compute with, > 0, of torch in this whole process and of the
+            runtime; None leaves torch as it is, and the runtime takes as many.
 
     Raises:
+        MissingExtra: The runtime that is asked for is not installed.
         ModelUnavailable: It cannot be loaded; the message says what to do.
     """
+    device = device or resolve_device(settings.device)
+    options(settings, device)  # what cannot be is said before anything is loaded
+    if threads is not None:
+        torch.set_num_threads(threads)
     network, preprocessing, categories = _HUBS[settings.hub](settings)
-    classifier = Classifier(
-        network, preprocessing, device=device or resolve_device(settings.device)
-    )
+    preprocessing = preprocessing.model_copy(update={"decode": settings.decode})
+    classifier = Classifier(network, preprocessing, device=device)
+    digest = classifier.digest()
+    classifier.engine = choose(classifier, settings, digest=digest)
     card = ModelCard(
         name=settings.name,
         hub=settings.hub,
         weights=settings.weights,
-        digest=classifier.digest(),
+        digest=digest,
         classes=classifier.classes,
         categories=categories if len(categories) == classifier.classes else (),
         dim=classifier.dim,
         preprocessing=preprocessing,
         views=classifier.provides,
+        runtime=classifier.engine.runtime,
+        precision=classifier.engine.precision,
     )
     return Model(classifier, card)
 

@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torchvision
 from torch import nn
 
 from alaas.config import ModelSettings, Preprocessing
 from alaas.core.errors import ModelUnavailable
 from alaas.models import weights as files
 from alaas.models.reason import misfit, reason
+from alaas.models.zoo import torchvision
 
 SEED = 0  # of random weights, so that `weights: none` means the same network everywhere
 

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import structlog
 
 from alaas.config import PushParameters, QueryParameters, Settings, parse_parameters, parse_push
-from alaas.core.errors import AlaasError, Internal, NotReady, StoreDisabled, UnknownPool
+from alaas.core.errors import AlaasError, Internal, NotReady, StoreDisabled
 from alaas.core.types import Items, Plan
 from alaas.core.wire import Item, PoolInfo, Progress, PushResponse, QueryResponse
 from alaas.models.card import ModelCard
@@ -157,10 +157,9 @@ class Service:
         Raises:
             UnknownPool: There is none of that name.
         """
-        for pool in await self.pools():
-            if pool.name == name:
-                return pool
-        raise UnknownPool(f"no pool is stored under the name {name!r}")
+        with self._watched(uuid.uuid4().hex):
+            (pool,) = await self.engine.pools(name)
+        return pool
 
     async def delete_pool(self, name: str) -> None:
         """Delete a stored pool.

@@ -19,6 +19,7 @@ import structlog
 from alaas.config import Settings
 from alaas.config.listeners import Listener
 from alaas.core.errors import Internal, SetupError
+from alaas.models.card import ModelCard, resolved
 from alaas.models.describe import describe
 from alaas.server import logs
 from alaas.server.ports import check_free
@@ -65,6 +66,7 @@ def serve(settings: Settings, on_ready: OnReady) -> None:
     card = describe(chosen.model, stopped=stop.is_set)
     if card is None:
         return
+    settings = _settled(settings, card)
     # Jina is imported as late as this so that a mistake is reported before it is paid for.
     from alaas.server.flow import RuntimeFailToStart, build, workers
 
@@ -87,6 +89,14 @@ def serve(settings: Settings, on_ready: OnReady) -> None:
         for name in (signal.SIGINT, signal.SIGTERM):
             signal.signal(name, signal.SIG_IGN)
         log.info("stopped")
+
+
+def _settled(settings: Settings, card: ModelCard) -> Settings:
+    """The configuration with the runtime that the model was loaded with: for all replicas."""
+    chosen = settings.active_learning.strategy
+    strategy = chosen.model_copy(update={"model": resolved(chosen.model, card)})
+    active = settings.active_learning.model_copy(update={"strategy": strategy})
+    return settings.model_copy(update={"active_learning": active})
 
 
 def _watch(alive: Sequence[Worker], stop: threading.Event) -> None:

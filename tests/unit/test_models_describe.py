@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import shutil
 import subprocess
@@ -14,8 +15,8 @@ import pytest
 
 import alaas
 from alaas.config import ModelSettings, Preprocessing
-from alaas.core.errors import ModelUnavailable, from_problem
-from alaas.models.card import ModelCard
+from alaas.core.errors import MissingExtra, ModelUnavailable, from_problem
+from alaas.models.card import ModelCard, resolved
 from alaas.models.describe import describe, main
 from alaas.models.load import load
 
@@ -34,6 +35,7 @@ def build():
 @pytest.fixture
 def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder of modules that a child process finds."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([REPOSITORY, str(tmp_path)]))
     monkeypatch.syspath_prepend(str(tmp_path))
     return tmp_path
@@ -87,6 +89,33 @@ def test_what_is_wrong_comes_out_of_the_child(own: Path) -> None:
     with pytest.raises(ModelUnavailable) as caught:
         describe(settings("described:build", device="cuda:99"))
     assert caught.value.detail.startswith("device cuda:99 is not there: torch sees ")
+
+
+def test_the_log_of_the_child_is_that_of_the_parent(
+    own: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (own / "described.py").write_text(TINY)
+    with caplog.at_level(logging.INFO, "alaas.models"):
+        card = describe(settings("described:build"))
+    assert card is not None
+    (line,) = [record.getMessage() for record in caplog.records]
+    assert line.startswith(f"described:build runs in {card.runtime}, fp32, on cpu: ")
+
+
+def test_what_was_described_is_loaded_alike(own: Path) -> None:
+    (own / "described.py").write_text(TINY)
+    asked = settings("described:build", precision="bf16", compile=True)
+    card = describe(asked)
+    assert card is not None
+    assert (card.runtime, card.precision) == ("torch", "bf16")
+    assert load(resolved(asked, card)).card == card
+
+
+def test_a_runtime_that_is_not_installed(own: Path) -> None:
+    (own / "described.py").write_text(TINY)
+    (own / "sitecustomize.py").write_text("import sys\nsys.modules['openvino'] = None\n")
+    with pytest.raises(MissingExtra, match="runtime openvino is not installed: pip install"):
+        describe(settings("described:build", runtime="openvino"))
 
 
 def test_the_child_writes_a_problem(

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 from collections import OrderedDict
+from importlib import import_module
+from pathlib import Path
 
 import pytest
 import torch
@@ -10,6 +13,7 @@ from test_models_classifier import Plain, spec
 from torch import nn
 
 from alaas.models.classifier import Classifier
+from alaas.models.fingerprint import fingerprint
 
 
 def test_is_of_the_values() -> None:
@@ -54,3 +58,35 @@ def test_does_not_depend_on_the_layout_of_memory() -> None:
     before = classifier.digest()
     network.to(memory_format=torch.contiguous_format)
     assert classifier.digest() == before
+
+
+def test_changes_with_what_the_layers_do() -> None:
+    def build(between: nn.Module) -> str:
+        torch.manual_seed(0)
+        return fingerprint(nn.Sequential(nn.Flatten(), nn.Linear(3, 4), between, nn.Linear(4, 2)))
+
+    kinds = [nn.ReLU(), nn.GELU(), nn.LeakyReLU(0.1), nn.LeakyReLU(0.2)]
+    assert len({build(kind) for kind in kinds}) == 4
+    assert build(nn.ReLU()) == build(nn.ReLU())
+
+
+def test_changes_with_the_code_of_a_class(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    code = "from torch import nn\n\nclass Own(nn.Module):\n    def forward(self, x):\n"
+    found = []
+    for number, result in enumerate(("x", "x", "2 * x")):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        (folder / "own_network.py").write_text(f"{code}        return {result}\n")
+        with monkeypatch.context() as patched:
+            patched.syspath_prepend(folder)
+            found.append(fingerprint(import_module("own_network").Own()))
+        del sys.modules["own_network"]
+    assert found[0] == found[1] != found[2]
+
+
+def test_addresses_do_not_count() -> None:
+    class Shown(nn.Module):
+        def extra_repr(self) -> str:
+            return f"by {object()}"
+
+    assert fingerprint(Shown()) == fingerprint(Shown())

@@ -268,7 +268,7 @@ def test_the_network_stays_as_it_is() -> None:
     before = classifier.digest()
     classifier.views(pictures(4, 8), ("margins",))
     assert classifier.digest() == before
-    assert classifier._entering is None  # nor is the graph kept
+    assert classifier.forward.entering is None  # nor is the graph kept
     assert not any(
         one.requires_grad or one.grad is not None for one in classifier.network.parameters()
     )

@@ -19,6 +19,12 @@ from alaas.models.load import load, resolve_device
 SQUARE = {"size": 8, "mean": [0.5, 0.5, 0.5], "std": [0.25, 0.25, 0.25]}
 
 
+@pytest.fixture(autouse=True)
+def cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Conversions are not kept where the user's are."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.getbasetemp() / "cache"))
+
+
 def tiny() -> nn.Module:
     """Eight by eight pixels to three classes."""
     return nn.Sequential(nn.Flatten(), nn.Linear(192, 3))

@@ -28,6 +28,12 @@ EVERY_WEIGHTS = [
 ]
 
 
+@pytest.fixture(autouse=True)
+def cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Conversions are not kept where the user's are."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.getbasetemp() / "cache"))
+
+
 def settings(name: str = SMALL, weights: str | Path = "none", **rest: Any) -> ModelSettings:
     return ModelSettings(name=name, weights=str(weights), device="cpu", **rest)
 

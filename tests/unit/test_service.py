@@ -30,8 +30,8 @@ class Storing(Toy):
     async def keep(self, plan: Plan, notes: Notes) -> PoolInfo:
         return self.scorer.keep(plan, notes)
 
-    async def pools(self) -> list[PoolInfo]:
-        return self.scorer.pools()
+    async def pools(self, name: str | None = None) -> list[PoolInfo]:
+        return self.scorer.pools(name)
 
     async def drop(self, name: str) -> None:
         self.scorer.drop(name)

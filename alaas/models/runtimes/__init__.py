@@ -1,0 +1,4 @@
+"""What runs the one pass that probabilities and embeddings come from.
+
+`engine` is the interface, `pytorch`, `openvino` and `onnx` keep it, `choice` takes one.
+"""

@@ -1,0 +1,35 @@
+"""The interface of what runs a network."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from alaas.core.arrays import Images
+from alaas.models.card import Precision, Runtime
+
+
+class Engine(Protocol):
+    """Runs a network on micro-batches of any length, one at a time.
+
+    Attributes:
+        runtime: What does the arithmetic.
+        precision: The number format of the arithmetic; what comes out is float32.
+    """
+
+    runtime: Runtime
+    precision: Precision
+
+    def run(self, images: Images) -> list[NDArray[np.float32]]:
+        """Logits (B, C) and, where the network has a head, embeddings (B, D).
+
+        Args:
+            images: (B, H, W, 3) uint8 pixels of the model's size, B > 0.
+        """
+        ...
+
+
+class Unsupported(Exception):
+    """A runtime cannot run this model; the message says why."""

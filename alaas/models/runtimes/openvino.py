@@ -1,0 +1,85 @@
+"""OpenVINO: the fastest there is on an x86 processor."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import openvino
+from numpy.typing import NDArray
+from openvino.frontend import FrontEndManager
+from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
+
+from alaas.core.arrays import Images
+from alaas.models import kept
+from alaas.models.card import Precision, Runtime
+from alaas.models.forward import Forward
+from alaas.models.runtimes.engine import Unsupported
+from alaas.models.runtimes.trace import traced
+
+_HINTS = {"fp32": "f32", "bf16": "bf16", "fp16": "f16"}
+
+
+class OpenVINOEngine:
+    """Runs a module that OpenVINO has converted.
+
+    Args:
+        forward: The module, on the CPU.
+        example: (B, H, W, 3) uint8 pixels to trace it with.
+        threads: Threads of its own.
+        precision: Number format of the arithmetic.
+        key: Name under which the conversion is kept.
+
+    Raises:
+        Unsupported: The processor has no such arithmetic.
+    """
+
+    runtime: Runtime = "openvino"
+
+    def __init__(
+        self, forward: Forward, example: Images, *, threads: int, precision: Precision, key: str
+    ) -> None:
+        self.precision: Precision = precision
+        core = openvino.Core()
+        known = core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+        # Asked for what it does not know, OpenVINO computes in fp32 and says nothing.
+        if precision.upper() not in known:
+            raise Unsupported(f"this processor has no {precision} arithmetic")
+        model = _model(core, forward, example, key)
+        compiled = core.compile_model(
+            model,
+            "CPU",
+            {
+                "INFERENCE_PRECISION_HINT": _HINTS[precision],
+                "INFERENCE_NUM_THREADS": threads,
+                "NUM_STREAMS": 1,
+                # Replicas would all be pinned to the first cores.
+                "ENABLE_CPU_PINNING": False,
+            },
+        )
+        self._request = compiled.create_infer_request()
+
+    def run(self, images: Images) -> list[NDArray[np.float32]]:
+        """Logits and embeddings of a micro-batch."""
+        self._request.infer([images], share_inputs=True)
+        # Copies: the next pass writes where these are.
+        return [made.data.copy() for made in self._request.output_tensors]
+
+
+def _model(core: openvino.Core, forward: Forward, example: Images, key: str) -> openvino.Model:
+    """The converted module, from the last time where it was kept."""
+    folder = kept.find(key)
+    if folder is not None:
+        return core.read_model(folder / "model.xml")
+    # Not by way of `openvino.convert_model`, which tells its maker about every use.
+    frontend = FrontEndManager().load_by_framework("pytorch")
+    decoder = TorchScriptPythonDecoder(traced(forward, example))
+    model = frontend.convert(frontend.load(decoder))
+    _, height, width, channels = example.shape
+    model.reshape([-1, height, width, channels])
+
+    def write(folder: Path) -> None:
+        openvino.save_model(model, folder / "model.xml", compress_to_fp16=False)
+
+    kept.save(key, write)
+    return model
