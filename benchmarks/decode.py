@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from alaas.config.preprocessing import Preprocessing
-from alaas.config.tree import LimitsSettings
+from alaas.config import LimitsSettings
 from alaas.core.types import Raw, Raws
 from alaas.data.decode import preprocess
 from benchmarks import photographs

@@ -25,7 +25,7 @@ from urllib.parse import urlsplit
 
 import aiohttp
 
-from alaas.config.tree import FetchSettings, LimitsSettings
+from alaas.config import FetchSettings, LimitsSettings
 from alaas.core.digest import digest
 from alaas.core.types import Items
 from alaas.core.wire import Item

@@ -4,8 +4,18 @@
 request; `describe` and `json_schema` say what there is to set.
 """
 
+from alaas.config.access import AuthSettings, KeySettings, Scope, TLSSettings
+from alaas.config.limits import LimitsSettings
 from alaas.config.listeners import Listener
 from alaas.config.load import Loaded, load
+from alaas.config.operation import (
+    JobsSettings,
+    LogSettings,
+    MetricsSettings,
+    ShutdownSettings,
+    SupervisionSettings,
+    TracingSettings,
+)
 from alaas.config.parameters import PushParameters, QueryParameters, parse_push
 from alaas.config.parameters import parse as parse_parameters
 from alaas.config.preprocessing import Preprocessing
@@ -13,32 +23,39 @@ from alaas.config.schema import Knob, describe, json_schema
 from alaas.config.tree import (
     ActiveLearningSettings,
     FetchSettings,
-    LimitsSettings,
-    LogSettings,
     ModelSettings,
+    ObjectStoreSettings,
     Settings,
     StoreSettings,
     StrategySettings,
-    TLSSettings,
     WorkerSettings,
 )
 
 __all__ = [
     "ActiveLearningSettings",
+    "AuthSettings",
     "FetchSettings",
+    "JobsSettings",
+    "KeySettings",
     "Knob",
     "LimitsSettings",
     "Listener",
     "Loaded",
     "LogSettings",
+    "MetricsSettings",
     "ModelSettings",
+    "ObjectStoreSettings",
     "Preprocessing",
     "PushParameters",
     "QueryParameters",
+    "Scope",
     "Settings",
+    "ShutdownSettings",
     "StoreSettings",
     "StrategySettings",
+    "SupervisionSettings",
     "TLSSettings",
+    "TracingSettings",
     "WorkerSettings",
     "describe",
     "json_schema",

@@ -16,10 +16,19 @@ from pydantic import (
     model_validator,
 )
 
+from alaas.config.access import AuthSettings, TLSSettings
+from alaas.config.limits import LimitsSettings
 from alaas.config.listeners import Listener, Protocol, encrypted, listeners
+from alaas.config.operation import (
+    JobsSettings,
+    LogSettings,
+    MetricsSettings,
+    ShutdownSettings,
+    SupervisionSettings,
+    TracingSettings,
+)
 from alaas.config.preprocessing import Preprocessing
 from alaas.config.values import (
-    Count,
     Device,
     Folder,
     Network,
@@ -29,7 +38,6 @@ from alaas.config.values import (
     Port,
     Positive,
     PositiveOrAuto,
-    Seconds,
     Section,
     Text,
     refuse,
@@ -46,6 +54,12 @@ def _modern(protocol: Any) -> Any:
 SpokenProtocol: TypeAlias = Annotated[
     Protocol,
     BeforeValidator(_modern, json_schema_input_type=Protocol | Literal["websocket", "websockets"]),
+]
+Scheme: TypeAlias = Literal["https", "http", "file", "s3", "gs"]
+Bucket: TypeAlias = Annotated[
+    str,
+    Field(pattern=r"^(s3|gs)://[A-Za-z0-9][A-Za-z0-9._-]{1,221}(/.*)?$"),
+    Phrase("s3://bucket or gs://bucket, and perhaps a prefix"),
 ]
 NoTextModels: TypeAlias = Annotated[None, Phrase("null, for this version has no text models")]
 
@@ -152,16 +166,6 @@ class StrategySettings(Section):
     """The model whose predictions the strategy reads."""
 
 
-class TLSSettings(Section):
-    """What https, wss and grpcs are encrypted with."""
-
-    certificate: Folder
-    """Path of the certificate chain, in PEM."""
-
-    key: Folder
-    """Path of its private key, in PEM."""
-
-
 class WorkerSettings(Section):
     """How the service is reached and how it spreads its work."""
 
@@ -215,20 +219,39 @@ class ActiveLearningSettings(Section):
     """How the service is reached and how it spreads its work."""
 
 
+class ObjectStoreSettings(Section):
+    """Where an object store is, and who asks it."""
+
+    endpoint: Text | None = None
+    """URL of the service; null is the well-known one."""
+
+    anonymous: StrictBool = False
+    """Whether it is asked without credentials; otherwise by those of the environment."""
+
+
 class FetchSettings(Section):
     """What an item's address may name. All that is not allowed here is refused."""
 
-    schemes: Annotated[tuple[Literal["https", "http", "file"], ...], OneOrMany()] = (
-        "https",
-        "http",
-    )
-    """Schemes that an address may have: https, http, file."""
+    schemes: Annotated[tuple[Scheme, ...], OneOrMany()] = ("https", "http")
+    """Schemes that an address may have: https, http, file, s3, gs."""
 
     roots: Annotated[tuple[Folder, ...], OneOrMany()] = ()
     """Folders below which file:// addresses and plain paths may lie."""
 
     networks: Annotated[tuple[Network, ...], OneOrMany()] = ()
     """Private networks that may be reached, as CIDR; loopback too only if it is listed."""
+
+    ports: Annotated[tuple[Port, ...], OneOrMany()] = (80, 443)
+    """Ports of the public network that may be reached."""
+
+    buckets: Annotated[tuple[Bucket, ...], OneOrMany()] = ()
+    """Buckets of object stores that may be read: s3://name or gs://name, with a prefix or not."""
+
+    s3: ObjectStoreSettings = ObjectStoreSettings()
+    """Where the buckets of s3 are."""
+
+    gs: ObjectStoreSettings = ObjectStoreSettings()
+    """Where the buckets of gs are."""
 
     @classmethod
     def anywhere(cls) -> FetchSettings:
@@ -238,40 +261,6 @@ class FetchSettings(Section):
             roots=(Path("/"),),
             networks=(IPv4Network("0.0.0.0/0"), IPv6Network("::/0")),
         )
-
-
-class LimitsSettings(Section):
-    """What one item and one query may cost."""
-
-    object_bytes: Positive = 20 * 2**20
-    """Largest item, in bytes as they are sent, > 0."""
-
-    pixels: Positive = 25_000_000
-    """Largest picture, in pixels (width times height), > 0; checked before it is decoded."""
-
-    text_chars: Positive = 100_000
-    """Longest text, in characters, > 0."""
-
-    connect_s: Seconds = 3.0
-    """Seconds to connect to the server of an address, > 0."""
-
-    read_s: Seconds = 10.0
-    """Seconds that this server may stay silent, > 0."""
-
-    fetch_s: Seconds = 30.0
-    """Seconds to fetch one item in all, redirects included, > 0."""
-
-    redirects: Count = 3
-    """Redirects that are followed for one item, >= 0; each is checked again."""
-
-    fetch_concurrency: Positive = 32
-    """Items that are fetched at once, > 0."""
-
-    fetch_per_host: Positive = 8
-    """Items that are fetched at once from one host, > 0."""
-
-    query_s: Seconds | None = None
-    """Seconds that a query may take, > 0, unless it asks for less; null for no limit."""
 
 
 class StoreSettings(Section):
@@ -285,16 +274,6 @@ class StoreSettings(Section):
 
     max_bytes: Positive | None = 20 * 2**30
     """Bytes of kept views at most, > 0, beyond which the oldest go; null for no limit."""
-
-
-class LogSettings(Section):
-    """What the service writes about itself, to standard error."""
-
-    format: Literal["console", "json"] = "console"
-    """console for people, json for machines: one object a line."""
-
-    level: Literal["debug", "info", "warning", "error"] = "info"
-    """The least important message that is written."""
 
 
 class Settings(Section):
@@ -318,10 +297,28 @@ class Settings(Section):
     """What an item's address may name."""
 
     limits: LimitsSettings = LimitsSettings()
-    """What one item and one query may cost."""
+    """What one item, one query and one caller may cost."""
 
     store: StoreSettings = StoreSettings()
     """What is kept of items that were seen, so that nothing is computed twice."""
 
+    auth: AuthSettings = AuthSettings()
+    """Who may call."""
+
+    jobs: JobsSettings = JobsSettings()
+    """Queries that run on after the request that started them."""
+
+    supervision: SupervisionSettings = SupervisionSettings()
+    """What happens to processes that die or hang."""
+
+    shutdown: ShutdownSettings = ShutdownSettings()
+    """What happens between the signal to stop and the end."""
+
     log: LogSettings = LogSettings()
     """What the service writes about itself."""
+
+    metrics: MetricsSettings = MetricsSettings()
+    """Where Prometheus reads the figures of the service."""
+
+    tracing: TracingSettings = TracingSettings()
+    """Where traces are sent."""

@@ -14,6 +14,18 @@
     │   ├── ViewUnavailable           422 view_unavailable
     │   ├── BudgetUnfillable          422 budget_unfillable
     │   ├── PoolTooLarge              422 pool_too_large
+    │   ├── BodyTooLarge              413 body_too_large
+    │   ├── TooManyItems              413 too_many_items
+    │   ├── RequestTimeout            408 request_timeout   the caller fell silent
+    │   ├── HostRefused               400 host_refused
+    │   ├── Unauthenticated           401 unauthenticated
+    │   ├── Forbidden                 403 forbidden
+    │   ├── QuotaExceeded             429 quota
+    │   ├── UnknownJob                404 unknown_job
+    │   ├── JobUnfinished             409 job_unfinished
+    │   ├── JobCancelled              409 job_cancelled
+    │   ├── IdempotencyConflict       409 idempotency_conflict
+    │   ├── IdempotencyMismatch       422 idempotency_mismatch
     │   └── StoreDisabled             409 store_disabled
     ├── AllItemsFailed                422 or 502 all_items_failed
     ├── ModelOutputInvalid            500 model_output_invalid
@@ -21,6 +33,9 @@
     ├── Unavailable               the caller can try again
     │   ├── NotReady                  503 not_ready
     │   ├── NoReplica                 503 no_replica
+    │   │   └── BooksLost             503 books_lost
+    │   ├── Overloaded                503 overloaded
+    │   ├── StorageBusy               503 storage_busy
     │   └── ConnectionFailed          503 connection_failed  raised by the client
     ├── DeadlineExceeded              504 deadline
     ├── Internal                      500 internal
@@ -67,6 +82,8 @@ class AlaasError(Exception):
     status: int = 500
     title: ClassVar[str] = "Internal error"
     retryable: ClassVar[bool] = False
+    retry_after_s: float | None = None
+    """Seconds after which it is worth trying again, where the server said so."""
 
     def __init__(self, detail: str, *, errors: Sequence[FieldError] = ()) -> None:
         super().__init__(detail)
@@ -164,6 +181,78 @@ class PoolTooLarge(InvalidRequest):
     code, status, title = "pool_too_large", 422, "Pool too large for the strategy"
 
 
+class BodyTooLarge(InvalidRequest):
+    """The body, or a line or message of a stream, is larger than the limit."""
+
+    code, status, title = "body_too_large", 413, "Body too large"
+
+
+class TooManyItems(InvalidRequest):
+    """The pool has more items than the limit."""
+
+    code, status, title = "too_many_items", 413, "Too many items"
+
+
+class RequestTimeout(InvalidRequest):
+    """The caller fell silent before the request was complete."""
+
+    code, status, title, retryable = "request_timeout", 408, "Request timeout", True
+
+
+class HostRefused(InvalidRequest):
+    """The request names a host that this service does not answer for."""
+
+    code, status, title = "host_refused", 400, "Host refused"
+
+
+class Unauthenticated(InvalidRequest):
+    """The call carries no API key that this service knows."""
+
+    code, status, title = "unauthenticated", 401, "Unauthenticated"
+
+
+class Forbidden(InvalidRequest):
+    """The API key does not open this."""
+
+    code, status, title = "forbidden", 403, "Forbidden"
+
+
+class QuotaExceeded(InvalidRequest):
+    """The API key has as much under way as it may."""
+
+    code, status, title, retryable = "quota", 429, "Quota exceeded", True
+
+
+class UnknownJob(InvalidRequest):
+    """There is no job of that id, or it is another caller's."""
+
+    code, status, title = "unknown_job", 404, "Unknown job"
+
+
+class JobUnfinished(InvalidRequest):
+    """The job has no result yet."""
+
+    code, status, title, retryable = "job_unfinished", 409, "Job not finished", True
+
+
+class JobCancelled(InvalidRequest):
+    """The job was cancelled and will have no result."""
+
+    code, status, title = "job_cancelled", 409, "Job cancelled"
+
+
+class IdempotencyConflict(InvalidRequest):
+    """A request with the same ``Idempotency-Key`` is still being answered."""
+
+    code, status, title, retryable = "idempotency_conflict", 409, "Idempotency conflict", True
+
+
+class IdempotencyMismatch(InvalidRequest):
+    """Another request was sent with the same ``Idempotency-Key``."""
+
+    code, status, title = "idempotency_mismatch", 422, "Idempotency mismatch"
+
+
 class AllItemsFailed(AlaasError):
     """No item of the pool could be fetched, decoded and predicted.
 
@@ -216,6 +305,24 @@ class NoReplica(Unavailable):
     """A stage has no living replica."""
 
     code, title = "no_replica", "No replica"
+
+
+class BooksLost(NoReplica):
+    """The process that chooses was replaced while the query ran."""
+
+    code, title = "books_lost", "Books lost"
+
+
+class Overloaded(Unavailable):
+    """The service has as much under way as it may."""
+
+    code, title = "overloaded", "Overloaded"
+
+
+class StorageBusy(Unavailable):
+    """The database of the jobs does not answer now."""
+
+    code, title = "storage_busy", "Storage busy"
 
 
 class ConnectionFailed(Unavailable):

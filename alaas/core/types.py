@@ -57,11 +57,15 @@ class Notes:
         labels: Id of a labelled item to its class number, or to its value in regression.
         seconds: Time that is left to choose; None for as long as it takes.
         ttl_s: Seconds for which a pool is stored; None for as long as nobody deletes it.
+        items: Items that must be in the books; None where nobody counted them.
+        learnt: The same of labelled items.
     """
 
     labels: Mapping[str, float] = field(default_factory=dict)
     seconds: float | None = None
     ttl_s: float | None = None
+    items: int | None = None
+    learnt: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,8 +17,8 @@ from PIL.JpegImagePlugin import jpeg_factory
 from PIL.PngImagePlugin import PngImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
+from alaas.config import LimitsSettings
 from alaas.config.preprocessing import Preprocessing
-from alaas.config.tree import LimitsSettings
 from alaas.core.arrays import Images
 from alaas.core.types import Batch, Raw, Raws
 from alaas.core.wire import Failure

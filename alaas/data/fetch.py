@@ -11,7 +11,7 @@ from typing import Protocol, Self
 
 from aiohttp.abc import AbstractResolver
 
-from alaas.config.tree import FetchSettings, LimitsSettings
+from alaas.config import FetchSettings, LimitsSettings
 from alaas.core.digest import digest
 from alaas.core.sources import Known
 from alaas.core.types import Items, Raw, Raws

@@ -17,7 +17,7 @@ import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
 from yarl import URL
 
-from alaas.config.tree import FetchSettings, LimitsSettings
+from alaas.config import FetchSettings, LimitsSettings
 from alaas.core.digest import digest
 from alaas.core.sources import Known
 from alaas.data import freshness, network

@@ -5,18 +5,20 @@ from __future__ import annotations
 import asyncio
 import uuid
 from collections.abc import AsyncIterable, AsyncIterator, Iterator
+from dataclasses import replace
 from time import perf_counter
 
 from alaas.config import PushParameters, StrategySettings
-from alaas.core.errors import DeadlineExceeded, NoReplica
+from alaas.core.errors import DeadlineExceeded
 from alaas.core.types import Items, Notes, Plan
-from alaas.core.wire import PushResponse, Warn
+from alaas.core.wire import PoolInfo, PushResponse, Warn
 from alaas.models.card import ModelCard
 from alaas.pipeline.claims import ONE_PASS
 from alaas.pipeline.engine import Engine
 from alaas.pipeline.feed import ADMITTED, Feed, forget
 from alaas.pipeline.ledger import Ledger, OnProgress, Part
 from alaas.pipeline.planning import N_DROP, check_views
+from alaas.pipeline.replay import persevere
 from alaas.strategies import registry
 from alaas.strategies.declaration import MODEL
 
@@ -51,26 +53,31 @@ async def run(
         StoreDisabled: The service stores nothing.
     """
     settled = plan(parameters, defaults, request_id or uuid.uuid4().hex, engine.card)
-    ledger = Ledger(parameters.on_item_error, on_progress or (lambda _: None))
     started = perf_counter()
+
+    async def attempt(number: int) -> tuple[PoolInfo, Ledger]:
+        # Under another name, so that nothing which is still under way is taken for new.
+        named = replace(settled, query=f"{settled.query}-{number}") if number else settled
+        ledger = Ledger(parameters.on_item_error, on_progress or (lambda _: None))
+        try:
+            feed = Feed(engine, named, admitted=ledger.enter_known, scored=ledger.enter)
+            await feed.run(ledger.admit(source))
+            ledger.close()
+            notes = Notes(ttl_s=parameters.ttl_s, items=ledger.done)
+            return await engine.keep(named, notes), ledger
+        except BaseException:
+            await asyncio.shield(forget(engine, named))
+            raise
+
     clock = asyncio.timeout(parameters.timeout_s)
     try:
         async with clock:
-            feed = Feed(engine, settled, admitted=ledger.enter_known, scored=ledger.enter)
-            await feed.run(ledger.admit(source))
-            ledger.close()
-            info = await engine.keep(settled, Notes(ttl_s=parameters.ttl_s))
-    except BaseException as error:
-        await asyncio.shield(forget(engine, settled))
-        if isinstance(error, TimeoutError) and clock.expired():
-            limit = parameters.timeout_s
-            raise DeadlineExceeded(f"the push did not finish within {limit:g} s") from None
-        raise
-    if info.items != ledger.done:
-        raise NoReplica(
-            f"the scorer lost {ledger.done - info.items} of {ledger.done} items: "
-            "it was restarted while the push ran"
-        )
+            info, ledger = await persevere(source, attempt)
+    except TimeoutError:
+        if not clock.expired():
+            raise
+        limit = parameters.timeout_s
+        raise DeadlineExceeded(f"the push did not finish within {limit:g} s") from None
     return PushResponse(
         pool=info,
         failures=tuple(one for _, one in ledger.lost),

@@ -12,7 +12,6 @@ from alaas.config import QueryParameters, StrategySettings
 from alaas.core.errors import (
     DeadlineExceeded,
     FieldError,
-    NoReplica,
     ValidationFailed,
     ViewUnavailable,
 )
@@ -26,6 +25,7 @@ from alaas.pipeline.feed import Feed, Member, forget
 from alaas.pipeline.labels import Known
 from alaas.pipeline.ledger import Ledger, OnProgress, Part
 from alaas.pipeline.planning import Preflight, plan
+from alaas.pipeline.replay import persevere
 from alaas.strategies import registry
 from alaas.strategies.declaration import MODEL
 
@@ -46,7 +46,8 @@ async def run(
     Args:
         engine: What runs the stages.
         parameters: Budget, strategy and the rest.
-        source: The pool, in parts of any size, as they arrive.
+        source: The pool, in parts of any size, as they arrive. One that can be read again,
+            `alaas.pipeline.replay`, survives the loss of its books.
         defaults: The strategy to run where the caller named none.
         request_id: Id of the query; a new one where it has none.
         on_progress: Called after every micro-batch, on the event loop.
@@ -65,21 +66,30 @@ async def run(
     settled = plan(parameters, defaults, request_id or uuid.uuid4().hex, engine.card)
     known = labels.read(parameters, registry.get(settled.strategy), settled.params, engine.card)
     watch = Preflight(settled, engine.card, len(known.items), parameters.timeout_s)
-    ledger = Ledger(parameters.on_item_error, on_progress or (lambda _: None), watch)
     started = perf_counter()
+
+    async def attempt(number: int) -> tuple[Selection, Ledger]:
+        # Under another name, so that nothing which is still under way is taken for new.
+        named = replace(settled, query=f"{settled.query}-{number}") if number else settled
+        ledger = Ledger(parameters.on_item_error, on_progress or (lambda _: None), watch)
+        try:
+            await _learn(engine, named, known, ledger)
+            await _receive(engine, named, ledger, source)
+            ledger.close()
+            return await _select(engine, named, known, ledger, watch), ledger
+        except BaseException:
+            await asyncio.shield(forget(engine, named))
+            raise
+
     clock = asyncio.timeout(parameters.timeout_s)
     try:
         async with clock:
-            await _learn(engine, settled, known, ledger)
-            await _receive(engine, settled, ledger, source)
-            ledger.close()
-            selection = await _select(engine, settled, known, ledger, watch)
-    except BaseException as error:
-        await asyncio.shield(forget(engine, settled))
-        if isinstance(error, TimeoutError) and clock.expired():
-            limit = parameters.timeout_s
-            raise DeadlineExceeded(f"the query did not finish within {limit:g} s") from None
-        raise
+            selection, ledger = await persevere(source, attempt)
+    except TimeoutError:
+        if not clock.expired():
+            raise
+        limit = parameters.timeout_s
+        raise DeadlineExceeded(f"the query did not finish within {limit:g} s") from None
     total_s = perf_counter() - started
     return answer(parameters, settled, selection, known=known, ledger=ledger, total_s=total_s)
 
@@ -129,11 +139,10 @@ async def _select(
     engine: Engine, settled: Plan, known: Known, ledger: Ledger, watch: Preflight
 ) -> Selection:
     started = perf_counter()
-    selection = await engine.select(settled, Notes(known.labels, watch.left()))
+    learnt = len(known.items) + len(known.failures) - len(ledger.unlearnt)
+    notes = Notes(
+        known.labels, watch.left(), items=ledger.done, learnt=learnt if known.needs else None
+    )
+    selection = await engine.select(settled, notes)
     ledger.spend({"score": Spent(perf_counter() - started)})
-    if selection.pool_size != ledger.done:
-        raise NoReplica(
-            f"the scorer lost {ledger.done - selection.pool_size} of {ledger.done} items: "
-            f"it was restarted while the query ran"
-        )
     return selection

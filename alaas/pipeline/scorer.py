@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from alaas.core.errors import (
     AllItemsFailed,
+    BooksLost,
     FieldError,
     ModelOutputInvalid,
     StoreDisabled,
@@ -108,6 +109,7 @@ class Scorer:
         """Choose from the whole pool, in pool order, and forget it.
 
         Raises:
+            BooksLost: Other items are in the books than must be.
             AllItemsFailed: The pool has no rows.
             ModelOutputInvalid: Two replicas ran different models.
             PoolTooLarge: The strategy would take more memory or time than there is.
@@ -119,11 +121,12 @@ class Scorer:
         every = (*query.pool.views.values(), *query.labelled.views.values())
         models = sorted({part.model for part in every if part.ids})
         ids, arrays = query.pool.joined()
+        _check_count(len(ids), notes.items)
         if not ids:
             raise AllItemsFailed("no item of the pool could be ranked")
         if len(models) > 1:
             raise ModelOutputInvalid(f"replicas ran different models: {', '.join(models)}")
-        arrays |= _labelled(*query.labelled.joined(), notes)
+        arrays |= _labelled(*_learnt(query, notes), notes)
         selection = choose(
             plan, arrays, ids=ids, groups=query.pool.groups(ids), model=models[0],
             seconds=notes.seconds,
@@ -140,6 +143,7 @@ class Scorer:
 
         Raises:
             StoreDisabled: Nothing is stored.
+            BooksLost: Other items are in the books than must be.
         """
         from alaas.store.pools import PoolItems
 
@@ -150,6 +154,7 @@ class Scorer:
             raise ModelOutputInvalid(f"replicas ran different models: {', '.join(models)}")
         digests = part.digests()
         ids, arrays = part.joined()
+        _check_count(len(ids), notes.items)
         entries = [part.book[name] for name in ids]
         named = zip(arrays, stored_names(plan, arrays), strict=True)
         return pools.save(
@@ -202,6 +207,7 @@ class Scorer:
 
     def _select_stored(self, plan: Plan, query: _Query, notes: Notes) -> Selection:
         pool = self._opened().open(plan.pool or "")
+        _check_count(pool.info.items, notes.items)
         views = [name for name in plan.needs if name not in MODEL]
         read = zip(views, stored_names(plan, views), strict=True)
         arrays = {name: pool.view(stored) for name, stored in read}
@@ -210,7 +216,7 @@ class Scorer:
         whole = Views(0, ids, arrays, pool.info.model)  # type: ignore[arg-type]
         selection = choose(
             plan,
-            {**_kept(plan, whole), **_labelled(*query.labelled.joined(), notes)},
+            {**_kept(plan, whole), **_labelled(*_learnt(query, notes), notes)},
             ids=ids, groups=pool.groups(), model=pool.info.model if plan.needs else "",
             seconds=notes.seconds,
         )  # fmt: skip
@@ -416,6 +422,18 @@ def choose(
     if strategy.kind == "scorer":
         return registry.choose(strategy, arrays.pop("scores"), views=arrays, **settled)
     return registry.pick(strategy, arrays, seconds=seconds, **settled)
+
+
+def _learnt(query: _Query, notes: Notes) -> tuple[list[str], dict[str, NDArray[Any]]]:
+    ids, arrays = query.labelled.joined()
+    _check_count(len(ids), notes.learnt)
+    return ids, arrays
+
+
+def _check_count(found: int, wanted: int | None) -> None:
+    if wanted is not None and found != wanted:
+        lost = f"the scorer lost {wanted - found} of {wanted} items"
+        raise BooksLost(f"{lost}: it was replaced while the query ran")
 
 
 def _twice(name: str, row: int, before: int) -> ValidationFailed:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterable, AsyncIterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,8 +19,8 @@ from alaas.core.errors import (
 )
 from alaas.core.wire import Failure, Item, item_from_json
 from alaas.pipeline.ledger import Part
+from alaas.pipeline.replay import Again
 from alaas.server import schema
-from alaas.server.service import whole
 
 JSON, LINES = "application/json", "application/x-ndjson"
 
@@ -45,7 +45,7 @@ class Body:
 
     head: dict[str, Any]
     parameters: dict[str, Any]
-    source: AsyncIterator[Part]
+    source: AsyncIterable[Part]
     items: list[Item | Failure] = field(default_factory=list)
     lines: Lines | None = None
 
@@ -63,7 +63,7 @@ async def read_body(request: Request) -> Body:
     if given == JSON:
         document = schema.read_json(await request.body())
         parameters, items = schema.read_query(document)
-        return Body(document, parameters, whole(items), items)
+        return Body(document, parameters, Again(items), items)
     if given != LINES:
         raise UnsupportedMediaType(
             f"the body must be {JSON} or {LINES}, got {given or 'no content type'}"

@@ -7,17 +7,22 @@ from typing import Any
 
 import grpc
 
-from alaas.core.errors import AlaasError
+from alaas.core.errors import AlaasError, Overloaded
 
 PROBLEM_JSON = "application/problem+json"
 
 _GRPC = {
     400: grpc.StatusCode.INVALID_ARGUMENT,
+    401: grpc.StatusCode.UNAUTHENTICATED,
+    403: grpc.StatusCode.PERMISSION_DENIED,
     404: grpc.StatusCode.NOT_FOUND,
     405: grpc.StatusCode.UNIMPLEMENTED,
+    408: grpc.StatusCode.DEADLINE_EXCEEDED,
     409: grpc.StatusCode.FAILED_PRECONDITION,
+    413: grpc.StatusCode.RESOURCE_EXHAUSTED,
     415: grpc.StatusCode.INVALID_ARGUMENT,
     422: grpc.StatusCode.INVALID_ARGUMENT,
+    429: grpc.StatusCode.RESOURCE_EXHAUSTED,
     502: grpc.StatusCode.FAILED_PRECONDITION,
     503: grpc.StatusCode.UNAVAILABLE,
     504: grpc.StatusCode.DEADLINE_EXCEEDED,
@@ -31,6 +36,8 @@ def problem(error: AlaasError, request_id: str) -> dict[str, Any]:
 
 def grpc_status(error: AlaasError) -> grpc.StatusCode:
     """The gRPC status that says the same as the error's HTTP status."""
+    if isinstance(error, Overloaded):
+        return grpc.StatusCode.RESOURCE_EXHAUSTED
     return _GRPC.get(error.status, grpc.StatusCode.INTERNAL)
 
 

@@ -83,7 +83,7 @@ def _pass(
 class Fetcher(Executor):
     """Reads what the items name, for many micro-batches at a time."""
 
-    def __init__(self, *, settings: str, **rest: Any) -> None:
+    def __init__(self, *, settings: str, runtime: str, **rest: Any) -> None:
         super().__init__(**rest)
         settle()
         tree = Settings.model_validate_json(settings)
@@ -117,7 +117,7 @@ class Fetcher(Executor):
 class Preprocessor(Executor):
     """Decodes and resizes, on every core."""
 
-    def __init__(self, *, settings: str, preprocessing: str, **rest: Any) -> None:
+    def __init__(self, *, settings: str, runtime: str, preprocessing: str, **rest: Any) -> None:
         super().__init__(**rest)
         settle()
         self._limits = Settings.model_validate_json(settings).limits
@@ -161,7 +161,7 @@ def _load(executor: Executor, settings: Settings, threads: int) -> Any:
 class Inferencer(Executor):
     """Runs the model. The only process that loads torch, once a replica."""
 
-    def __init__(self, *, settings: str, threads: int, **rest: Any) -> None:
+    def __init__(self, *, settings: str, runtime: str, threads: int, **rest: Any) -> None:
         super().__init__(**rest)
         settle()
         self._model = _load(self, Settings.model_validate_json(settings), threads)
@@ -181,7 +181,7 @@ class Inferencer(Executor):
 class Worker(Executor):
     """Fetches, decodes and infers, once a replica: no pixel leaves its process."""
 
-    def __init__(self, *, settings: str, threads: int, **rest: Any) -> None:
+    def __init__(self, *, settings: str, runtime: str, threads: int, **rest: Any) -> None:
         super().__init__(**rest)
         settle()
         tree = Settings.model_validate_json(settings)
@@ -221,7 +221,7 @@ class Scorer(Executor):
     store of views.
     """
 
-    def __init__(self, *, settings: str, card: dict[str, Any], **rest: Any) -> None:
+    def __init__(self, *, settings: str, runtime: str, card: dict[str, Any], **rest: Any) -> None:
         super().__init__(**rest)
         settle()
         tree, model = Settings.model_validate_json(settings), ModelCard.from_json(card)

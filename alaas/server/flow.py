@@ -6,6 +6,7 @@ import os
 import socket
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from alaas.config import Settings
@@ -24,12 +25,13 @@ __all__ = ["RuntimeFailToStart", "Worker", "build", "workers"]
 LOOPBACK = "127.0.0.1"
 
 
-def build(settings: Settings, card: ModelCard) -> tuple[Flow, int]:
+def build(settings: Settings, card: ModelCard, runtime: Path) -> tuple[Flow, int]:
     """Describe the Flow; nothing is started.
 
     Args:
         settings: The configuration.
         card: The model that the executors will load.
+        runtime: Folder by which the processes of this server tell each other what is going on.
 
     Returns:
         The Flow, and the private port of its gateway.
@@ -42,10 +44,11 @@ def build(settings: Settings, card: ModelCard) -> tuple[Flow, int]:
     # Enough micro-batches to keep each stage busy while each replica has one more waiting.
     window = 4 + 2 * replicas if worker.window == "auto" else worker.window
     tree = settings.model_dump_json()
+    common = {"settings": tree, "runtime": str(runtime)}
     control = _free_port()
     shared: dict[str, Any] = {"host": LOOPBACK, "timeout_ready": -1, "quiet": True}
     infers: dict[str, Any] = {
-        "uses_with": {"settings": tree, "threads": max(1, (os.cpu_count() or 1) // replicas)},
+        "uses_with": {**common, "threads": max(1, (os.cpu_count() or 1) // replicas)},
         "replicas": replicas,
         **shared,
     }
@@ -54,19 +57,19 @@ def build(settings: Settings, card: ModelCard) -> tuple[Flow, int]:
         host=LOOPBACK,
         protocol=["http"],
         port=[control],
-        uses_with={"settings": tree, "card": card.to_json(), "window": window},
+        uses_with={**common, "card": card.to_json(), "window": window},
         # Jina pings every 10 s, and its executors hang up on whoever pings that often.
         grpc_channel_options={"grpc.keepalive_time_ms": 2**31 - 1},
     )
     if layout == "fused":
         flow = flow.add(name="work", uses=Stages, allow_concurrent=True, **infers)
     else:
-        pixels = {"settings": tree, "preprocessing": card.preprocessing.model_dump_json()}
+        pixels = {**common, "preprocessing": card.preprocessing.model_dump_json()}
         flow = (
             flow.add(
                 name="fetch",
                 uses=Fetcher,
-                uses_with={"settings": tree},
+                uses_with=common,
                 allow_concurrent=True,
                 **shared,
             )
@@ -76,7 +79,7 @@ def build(settings: Settings, card: ModelCard) -> tuple[Flow, int]:
     flow = flow.add(
         name="score",
         uses=Scorer,
-        uses_with={"settings": tree, "card": card.to_json()},
+        uses_with={**common, "card": card.to_json()},
         # A long choice for one query must not hold up the others.
         allow_concurrent=True,
         **shared,

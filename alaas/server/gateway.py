@@ -155,11 +155,14 @@ class Gateway(JinaGateway):
 
     Args:
         settings: The configuration, as JSON.
+        runtime: Folder by which the processes of this server tell each other what is going on.
         card: The model's card, as JSON.
         window: Micro-batches in flight.
     """
 
-    def __init__(self, *, settings: str, card: dict[str, Any], window: int, **rest: Any) -> None:
+    def __init__(
+        self, *, settings: str, runtime: str, card: dict[str, Any], window: int, **rest: Any
+    ) -> None:
         super().__init__(**rest)
         settle()
         self._settings = Settings.model_validate_json(settings)

@@ -17,11 +17,12 @@ from alaas.config.listeners import Listener
 from alaas.core.errors import AlaasError, FieldError, ValidationFailed
 from alaas.core.wire import Item, Progress
 from alaas.pipeline.ledger import Part
+from alaas.pipeline.replay import Again
 from alaas.proto import convert, pools
 from alaas.proto.alaas.v1 import active_learning_pb2 as pb
 from alaas.proto.alaas.v1 import active_learning_pb2_grpc as stubs
 from alaas.server.errors import grpc_details, grpc_status, grpc_trailers
-from alaas.server.service import Service, whole
+from alaas.server.service import Service
 
 NAME = pb.DESCRIPTOR.services_by_name["ActiveLearning"].full_name
 
@@ -53,7 +54,7 @@ class ActiveLearning(stubs.ActiveLearningServicer):
         try:
             response = await self._service.query(
                 convert.parameters_from_message(request.parameters),
-                whole(_items(request.items, 0)),
+                Again(_items(request.items, 0)),
                 request_id=request_id,
             )
         except AlaasError as error:
@@ -82,7 +83,7 @@ class ActiveLearning(stubs.ActiveLearningServicer):
         try:
             response = await self._service.push(
                 pools.parameters_from_message(request.parameters),
-                whole(_items(request.items, 0)),
+                Again(_items(request.items, 0)),
                 request_id=request_id,
             )
         except AlaasError as error:

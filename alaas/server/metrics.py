@@ -50,6 +50,18 @@ class Metrics:
             "alaas_items_total", "Items by outcome: ranked, or the code of their failure.",
             ["outcome", "code"], registry=self.registry,
         )  # fmt: skip
+        self.rejected = Counter(
+            "alaas_rejected_total", "Requests that were refused, by the code of their problem.",
+            ["reason"], registry=self.registry,
+        )  # fmt: skip
+        self.queue_items = Gauge(
+            "alaas_queue_items", "Items of documents that are held.", registry=self.registry
+        )
+        self.jobs = Gauge("alaas_jobs", "Jobs by state.", ["state"], registry=self.registry)
+        self.job_seconds = Histogram(
+            "alaas_job_duration_seconds", "Seconds from the start of a job to its end.",
+            buckets=_SECONDS, registry=self.registry,
+        )  # fmt: skip
         self._expiries: dict[str, float | None] = {}
         pools = Gauge(
             "alaas_pools", "Stored pools, as of the last listing.", registry=self.registry

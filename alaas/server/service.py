@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 import uuid
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
@@ -19,6 +19,7 @@ from alaas.models.card import ModelCard
 from alaas.pipeline import push, query
 from alaas.pipeline.engine import Engine
 from alaas.pipeline.ledger import OnProgress, Part
+from alaas.pipeline.replay import Again, Replay
 from alaas.server.metrics import Metrics
 from alaas.strategies import registry
 
@@ -60,7 +61,7 @@ class Service:
     async def query(
         self,
         parameters: Mapping[str, Any],
-        source: AsyncIterator[Part],
+        source: AsyncIterable[Part],
         *,
         request_id: str | None = None,
         on_progress: OnProgress | None = None,
@@ -77,11 +78,11 @@ class Service:
             AlaasError: Nothing else; an error that is not ours is logged and becomes `Internal`.
         """
         request_id = request_id or uuid.uuid4().hex
-        with self._watched(request_id):
+        with self._watched(request_id), _kept(source) as pool:
             response = await query.run(
                 self.engine,
                 self._limited(parse_parameters(parameters)),
-                source,
+                pool,
                 defaults=self.settings.active_learning.strategy,
                 request_id=request_id,
                 on_progress=self._proving(on_progress),
@@ -101,7 +102,7 @@ class Service:
     async def push(
         self,
         parameters: Mapping[str, Any],
-        source: AsyncIterator[Part],
+        source: AsyncIterable[Part],
         *,
         request_id: str | None = None,
         on_progress: OnProgress | None = None,
@@ -118,13 +119,13 @@ class Service:
             AlaasError: As `query` does.
         """
         request_id = request_id or uuid.uuid4().hex
-        with self._watched(request_id):
+        with self._watched(request_id), _kept(source) as pool:
             checked = self._limited(parse_push(parameters))
             await self.engine.pools()  # where nothing is stored, nothing is computed either
             response = await push.run(
                 self.engine,
                 checked,
-                source,
+                pool,
                 defaults=self.settings.active_learning.strategy,
                 request_id=request_id,
                 on_progress=self._proving(on_progress),
@@ -283,6 +284,16 @@ class Service:
             self.metrics.listed(())
 
 
+@contextmanager
+def _kept(source: AsyncIterable[Part]) -> Iterator[Replay | Again]:
+    """The pool so that it can be read again, should the process that keeps its books die."""
+    pool = source if isinstance(source, Replay | Again) else Replay(source)
+    try:
+        yield pool
+    finally:
+        pool.close()
+
+
 def _drawn() -> bytes:
     from io import BytesIO
 
@@ -295,9 +306,3 @@ def _drawn() -> bytes:
 
 CANARY: bytes = _drawn()
 """A picture that is within any limits: 16 x 16, grey, a gradient."""
-
-
-async def whole(items: Sequence[Any]) -> AsyncIterator[Part]:
-    """A pool that came in one piece, as the one part of a source."""
-    if items:
-        yield items

@@ -6,12 +6,14 @@ import contextlib
 import json
 import os
 import signal
+import tempfile
 import threading
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Mapping, Sequence
 from multiprocessing import connection
+from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 import structlog
@@ -70,7 +72,8 @@ def serve(settings: Settings, on_ready: OnReady) -> None:
     # Jina is imported as late as this so that a mistake is reported before it is paid for.
     from alaas.server.flow import RuntimeFailToStart, build, workers
 
-    flow, control = build(settings, card)
+    runtime = tempfile.TemporaryDirectory(prefix="alaas-")
+    flow, control = build(settings, card, Path(runtime.name))
     log.info("starting", stages="fetch, preprocess, infer, score")
     try:
         # Jina draws banners on standard output, which belongs to the caller.
@@ -88,6 +91,7 @@ def serve(settings: Settings, on_ready: OnReady) -> None:
         # A second signal, while the interpreter shuts down, must not undo a clean end.
         for name in (signal.SIGINT, signal.SIGTERM):
             signal.signal(name, signal.SIG_IGN)
+        runtime.cleanup()
         log.info("stopped")
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Mapping
 from typing import Any, Protocol
 
 from fastapi import WebSocket, WebSocketDisconnect
@@ -40,7 +40,7 @@ class _Ask(Protocol):
     async def __call__(
         self,
         parameters: Mapping[str, Any],
-        source: AsyncIterator[Part],
+        source: AsyncIterable[Part],
         *,
         request_id: str | None = None,
         on_progress: OnProgress | None = None,

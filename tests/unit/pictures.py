@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from alaas.config import LimitsSettings
 from alaas.config.preprocessing import Preprocessing
-from alaas.config.tree import LimitsSettings
 from alaas.core.types import Raw, Raws
 from alaas.data.decode import decode, preprocess
 from alaas.data.problem import ItemError

@@ -183,7 +183,7 @@ class TestMistakes:
                 "got 'wraning'; did you mean 'warning'?",
             ),
             ("roots: [/a]", "cfg.yml:1: roots: unknown key; did you mean 'fetch.roots'?"),
-            ("auth: {}", "cfg.yml:1: auth: unknown key"),
+            ("labels: {}", "cfg.yml:1: labels: unknown key"),
             ("? 'a\nb'\n: 1", "cfg.yml:1: a b: unknown key"),
             ('"a\\nb": 1', "cfg.yml:1: 'a\\nb': unknown key"),
             ("log: 5", "cfg.yml:1: log: must be a section of keys, got 5"),

@@ -13,8 +13,8 @@ from PIL.JpegImagePlugin import JpegImageFile
 from test_decode import photographs
 from test_decode_files import FILES, bomb
 
+from alaas.config import LimitsSettings
 from alaas.config.preprocessing import Preprocessing
-from alaas.config.tree import LimitsSettings
 from alaas.core.types import Raw, Raws
 from alaas.data.decode import preprocess
 

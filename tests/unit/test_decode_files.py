@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from pictures import LIMITS, PIXELS, code, encoded, picture, spec
 from PIL import Image, ImageCms
 
-from alaas.config.tree import LimitsSettings
+from alaas.config import LimitsSettings
 from alaas.core.types import Raw, Raws
 from alaas.data.decode import FORMATS, decode, preprocess
 from alaas.data.problem import ItemError

@@ -11,7 +11,7 @@ import aiohttp
 import pytest
 from web_peers import LOOPBACK, Exchange, Peer, expect, failure, fetch, plain, run
 
-from alaas.config.tree import FetchSettings, LimitsSettings
+from alaas.config import FetchSettings, LimitsSettings
 from alaas.core.digest import digest
 from alaas.core.types import Items, Raw
 from alaas.core.wire import Item

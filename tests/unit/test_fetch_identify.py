@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from web_peers import LOOPBACK, Exchange, Peer, hang, plain, run
 
-from alaas.config.tree import FetchSettings, LimitsSettings
+from alaas.config import FetchSettings, LimitsSettings
 from alaas.core.digest import digest
 from alaas.core.sources import Known
 from alaas.core.types import Items

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from web_peers import LOOPBACK, Exchange, Names, Peer, expect, failure, fetch, plain, run
 
-from alaas.config.tree import FetchSettings
+from alaas.config import FetchSettings
 from alaas.data.network import UNREACHABLE
 
 # ---- redirects

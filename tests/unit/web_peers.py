@@ -18,7 +18,7 @@ from typing import Any, Self
 
 from aiohttp.abc import AbstractResolver, ResolveResult
 
-from alaas.config.tree import FetchSettings, LimitsSettings
+from alaas.config import FetchSettings, LimitsSettings
 from alaas.core.types import Items, Raws
 from alaas.core.wire import Failure, Item
 from alaas.data.fetch import Fetcher
