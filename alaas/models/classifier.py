@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection
+import threading
+from collections.abc import Callable, Collection, Sequence
 
 import numpy as np
 import torch
@@ -61,6 +62,12 @@ class Classifier:
         self.classes, self.dim = self.parts.classes, self.parts.dim
         self.forward = Forward(self.network, self.parts.head, preprocessing).to(device)
         self.engine = TorchEngine(self.forward, device=self.device)
+        self._alone = threading.Lock()
+
+    @property
+    def lanes(self) -> int:
+        """Micro-batches that `views` may be asked for at once."""
+        return self.engine.lanes
 
     def _input(self, images: Images) -> Tensor:
         pixels: Tensor = self.forward.pixels(placed(images, self.device))
@@ -93,18 +100,18 @@ class Classifier:
             (B, C), ``draws`` (B, T, C), ``margins`` (B,); and the ``head`` (C, D + 1).
 
         Raises:
-            ModelOutputInvalid: The network returned NaN or infinity.
+            ModelOutputInvalid: The network returned NaN or infinity, or anything but one row
+                of C logits an image.
             ModelUnavailable: The model has no such view.
         """
         if missing := set(needs) - set(self.provides):
             raise ModelUnavailable(f"this model has no view {', '.join(sorted(missing))}")
+        shapes = self._shapes(n_drop)
         if len(images):
-            try:
-                arrays = self._computed(images, needs, n_drop, seed)
-            finally:
-                self.forward.entering = None
+            arrays = self._computed(images, needs, n_drop, seed)
+            for name, array in arrays.items():
+                _check_shape(name, array.shape, (len(images), *shapes[name]))
         else:
-            shapes = self._shapes(n_drop)
             arrays = {name: np.empty((0, *shapes[name]), np.float32) for name in shapes}
         if self.parts.matrix is not None:
             arrays["head"] = self.parts.matrix.copy()
@@ -125,10 +132,23 @@ class Classifier:
     def _computed(
         self, images: Images, needs: Collection[str], n_drop: int, seed: int
     ) -> dict[str, NDArray[np.floating]]:
+        if self.lanes > 1 and not {"draws", "margins"}.intersection(needs):
+            return self._passed(images, needs, n_drop, seed)
+        # Draws and margins change the network's own state on their way, as torch's hooks do.
+        with self._alone:
+            try:
+                return self._passed(images, needs, n_drop, seed)
+            finally:
+                self.forward.entering = None
+
+    def _passed(
+        self, images: Images, needs: Collection[str], n_drop: int, seed: int
+    ) -> dict[str, NDArray[np.floating]]:
         views: dict[str, Tensor] = {}
         shared = {"probs", "embeddings", "grads"}.intersection(needs)
         if shared or ("draws" in needs and self.parts.drops_last):
             made = [torch.from_numpy(rows) for rows in self.engine.run(images)]
+            _check_shape("logits", made[0].shape, (len(images), self.classes))
             views |= {name: _predicted(name, *made) for name in shared}
         if "draws" in needs:
             forward = self._head(made[1]) if self.parts.drops_last else self._whole(images)
@@ -167,6 +187,13 @@ class Classifier:
     def digest(self) -> str:
         """What tells the network from another one: its `fingerprint`."""
         return fingerprint(self.network)
+
+
+def _check_shape(name: str, found: Sequence[int], wanted: Sequence[int]) -> None:
+    if tuple(found) != tuple(wanted):
+        raise ModelOutputInvalid(
+            f"the model's {name} have the shape {tuple(found)}; expected {tuple(wanted)}"
+        )
 
 
 def _predicted(name: str, logits: Tensor, embeddings: Tensor | None = None) -> Tensor:

@@ -1,17 +1,20 @@
 """Describe a model from a process that must stay free of torch.
 
 The model is loaded once in a child process, which checks all that can go wrong with it
-(name, weights, network, number of classes) before any server process is started. The
-parent may fork executors afterwards: torch was never in it.
+(name, weights, network, number of classes) before any executor is started. The parent may
+fork executors afterwards: torch was never in it.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
+import os
 import subprocess
 import sys
-from collections.abc import Callable
+import tempfile
+import threading
 from typing import Any
 
 from alaas.config import ModelSettings
@@ -20,52 +23,80 @@ from alaas.models.card import ModelCard
 
 log = logging.getLogger(__name__)
 
-POLL_S = 0.2
-"""Seconds between two questions whether to go on."""
+POLL_S = 0.1
+"""Seconds between two questions whether it is done."""
 
 
-def describe(
-    settings: ModelSettings, *, stopped: Callable[[], bool] = lambda: False
-) -> ModelCard | None:
-    """Load the model in a child process and return its card.
+class Description:
+    """A model that is being loaded in a child process, which is started at once.
 
     Progress of a download goes to standard error; which runtime was chosen, and why, to the
     log of this process. What takes long, a conversion for a runtime, is kept for those that
-    load the model afterwards, with the `resolved` settings.
+    load the model afterwards, with the `resolved` settings. The child ends with this process.
 
     Args:
         settings: The model section of the configuration.
-        stopped: Asked several times a second; once it says True, the child is ended.
+    """
 
-    Returns:
-        The card, or None where `stopped` came first.
+    def __init__(self, settings: ModelSettings) -> None:
+        self._name = settings.name
+        # A file, since nobody reads while the child writes.
+        self._said = tempfile.TemporaryFile("w+")  # noqa: SIM115  # closed by `close`
+        self._child = subprocess.Popen(
+            [sys.executable, "-m", "alaas.models.describe"],
+            stdin=subprocess.PIPE,
+            stdout=self._said,
+            text=True,
+            start_new_session=True,  # Ctrl-C is for the parent, which then ends the child
+        )
+        assert self._child.stdin is not None
+        with contextlib.suppress(BrokenPipeError):  # it ended at once; its status says so
+            # The pipe stays open: its end is how the child learns of its parent's.
+            self._child.stdin.write(settings.model_dump_json() + "\n")
+            self._child.stdin.flush()
+
+    def card(self) -> ModelCard | None:
+        """The card, or None while the model is being loaded.
+
+        Raises:
+            MissingExtra: The runtime that is asked for is not installed.
+            ModelUnavailable: It cannot be loaded; the message says what to do.
+        """
+        status = self._child.poll()
+        if status is None:
+            return None
+        self._said.seek(0)
+        return _read(self._said.read(), status, self._name)
+
+    def wait(self, seconds: float) -> None:
+        """Wait until the child has ended, or some seconds have passed."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._child.wait(seconds)
+
+    def close(self) -> None:
+        """End the child, if it has not ended."""
+        self._child.kill()
+        self._child.wait()
+        assert self._child.stdin is not None
+        with contextlib.suppress(BrokenPipeError):
+            self._child.stdin.close()
+        self._said.close()
+
+
+def describe(settings: ModelSettings) -> ModelCard:
+    """Load a model in a child process and return its card, as `Description` does.
+
+    Args:
+        settings: The model section of the configuration.
 
     Raises:
         MissingExtra: The runtime that is asked for is not installed.
         ModelUnavailable: It cannot be loaded; the message says what to do.
     """
-    child = subprocess.Popen(
-        [sys.executable, "-m", "alaas.models.describe"],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-        start_new_session=True,  # Ctrl-C is for the parent, which then ends the child
-    )
-    told: str | None = settings.model_dump_json()
-    while True:
-        try:
-            said, _ = child.communicate(told, timeout=POLL_S)
-            return _read(said, child.returncode, settings.name)
-        except subprocess.TimeoutExpired:
-            told = None  # it has been sent
-        except BaseException:
-            child.kill()
-            child.communicate()
-            raise
-        if stopped():
-            child.kill()
-            child.communicate()
-            return None
+    with contextlib.closing(Description(settings)) as description:
+        while (card := description.card()) is None:
+            description.wait(POLL_S)
+        return card
 
 
 def _read(said: str, status: int, name: str) -> ModelCard:
@@ -85,7 +116,11 @@ def _read(said: str, status: int, name: str) -> ModelCard:
 
 def main() -> int:
     """Read settings from standard input, write the card or the problem to standard output."""
-    settings = ModelSettings.model_validate_json(sys.stdin.read())
+    return _answer(sys.stdin.readline())
+
+
+def _answer(told: str) -> int:
+    settings = ModelSettings.model_validate_json(told)
     said = _Said()
     logger = logging.getLogger("alaas.models")
     logger.addHandler(said)
@@ -126,5 +161,13 @@ class _Said(logging.Handler):
         self.lines.append((record.levelno, record.getMessage()))
 
 
+def _end_with_the_parent() -> None:
+    while os.read(0, 65536):
+        pass
+    os._exit(1)
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    line = sys.stdin.readline()
+    threading.Thread(target=_end_with_the_parent, daemon=True).start()
+    sys.exit(_answer(line))

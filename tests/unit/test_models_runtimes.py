@@ -6,6 +6,7 @@ import logging
 import os
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -319,9 +320,32 @@ def test_threads_reach_torch_and_the_runtime() -> None:
     model = load(settings(runtime="openvino"), threads=2)
     assert torch.get_num_threads() == 2
     engine: Any = model.classifier.engine
-    compiled = engine._request.get_compiled_model()
-    assert compiled.get_property("INFERENCE_NUM_THREADS") == 2
-    assert not compiled.get_property("ENABLE_CPU_PINNING")
+    assert model.classifier.lanes == 2
+    assert engine._compiled.get_property("INFERENCE_NUM_THREADS") == 2
+    assert engine._compiled.get_property("NUM_STREAMS") == 2
+    assert not engine._compiled.get_property("ENABLE_CPU_PINNING")
+
+
+def test_lanes_beside_each_other_compute_what_one_does(runtime: str) -> None:
+    torch.set_num_threads(2)
+    network = nn.Sequential(
+        nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Dropout(0.5), nn.Flatten(), nn.Linear(144, 3)
+    )
+    classifier = Classifier(network, spec(8))
+    classifier.engine = chosen(classifier, runtime=runtime)
+    assert classifier.lanes == 2
+    batches = [pictures(1 + at % 3, 8) for at in range(40)]
+    # Some with draws, which patch the network that the others must not notice.
+    needs = [("probs", "draws") if at % 4 == 0 else ("probs", "embeddings") for at in range(40)]
+
+    def views(at: int) -> dict[str, Any]:
+        return classifier.views(batches[at], needs[at], n_drop=3)
+
+    alone = [views(at) for at in range(40)]
+    with ThreadPoolExecutor(4) as pool:
+        together = list(pool.map(views, range(40)))
+    for one, other in zip(alone, together, strict=True):
+        assert all(np.array_equal(one[name], other[name]) for name in one)
 
 
 def test_a_conversion_is_kept(cache: Path, runtime: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,15 +12,20 @@ from alaas.models.card import Precision, Runtime
 
 
 class Engine(Protocol):
-    """Runs a network on micro-batches of any length, one at a time.
+    """Runs a network on micro-batches of any length.
 
     Attributes:
         runtime: What does the arithmetic.
         precision: The number format of the arithmetic; what comes out is float32.
+        lanes: Micro-batches that may run at once, each on a thread of the caller. Where a
+            processor has several cores, as many lanes of one core each waste less than one
+            lane over all: layers of a network end on all cores at once, and decoding, which
+            takes a core now and then, would hold all of them up.
     """
 
     runtime: Runtime
     precision: Precision
+    lanes: int
 
     def run(self, images: Images) -> list[NDArray[np.float32]]:
         """Logits (B, C) and, where the network has a head, embeddings (B, D).

@@ -27,7 +27,7 @@ class ONNXEngine:
     Args:
         forward: The module, on the CPU.
         example: (B, H, W, 3) uint8 pixels to trace it with.
-        threads: Threads of its own.
+        threads: Micro-batches at once, each on the thread that brings it.
         precision: ``fp32``.
         key: Name under which the exported module is kept.
 
@@ -43,12 +43,11 @@ class ONNXEngine:
         if precision != "fp32":
             raise Unsupported(f"it computes in fp32 on a processor, and not in {precision}")
         self.precision: Precision = precision
+        self.lanes = threads
         options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
+        options.intra_op_num_threads = 1
         options.inter_op_num_threads = 1
         options.log_severity_level = _ERROR
-        # A thread that waits in a loop takes a core from those that decode.
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         self._session = onnxruntime.InferenceSession(
             _exported(forward, example, key), options, providers=["CPUExecutionProvider"]
         )

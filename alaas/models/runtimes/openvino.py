@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -26,7 +27,7 @@ class OpenVINOEngine:
     Args:
         forward: The module, on the CPU.
         example: (B, H, W, 3) uint8 pixels to trace it with.
-        threads: Threads of its own.
+        threads: Micro-batches at once, each on one core.
         precision: Number format of the arithmetic.
         key: Name under which the conversion is kept.
 
@@ -40,30 +41,34 @@ class OpenVINOEngine:
         self, forward: Forward, example: Images, *, threads: int, precision: Precision, key: str
     ) -> None:
         self.precision: Precision = precision
+        self.lanes = threads
         core = openvino.Core()
         known = core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
         # Asked for what it does not know, OpenVINO computes in fp32 and says nothing.
         if precision.upper() not in known:
             raise Unsupported(f"this processor has no {precision} arithmetic")
         model = _model(core, forward, example, key)
-        compiled = core.compile_model(
+        self._compiled = core.compile_model(
             model,
             "CPU",
             {
                 "INFERENCE_PRECISION_HINT": _HINTS[precision],
                 "INFERENCE_NUM_THREADS": threads,
-                "NUM_STREAMS": 1,
+                "NUM_STREAMS": threads,
                 # Replicas would all be pinned to the first cores.
                 "ENABLE_CPU_PINNING": False,
             },
         )
-        self._request = compiled.create_infer_request()
+        self._own = threading.local()
 
     def run(self, images: Images) -> list[NDArray[np.float32]]:
         """Logits and embeddings of a micro-batch."""
-        self._request.infer([images], share_inputs=True)
+        request = getattr(self._own, "request", None)
+        if request is None:  # each thread has its own, with memory of its own
+            request = self._own.request = self._compiled.create_infer_request()
+        request.infer([images], share_inputs=True)
         # Copies: the next pass writes where these are.
-        return [made.data.copy() for made in self._request.output_tensors]
+        return [made.data.copy() for made in request.output_tensors]
 
 
 def _model(core: openvino.Core, forward: Forward, example: Images, key: str) -> openvino.Model:

@@ -42,6 +42,7 @@ class TorchEngine:
     """
 
     runtime: Runtime = "torch"
+    lanes = 1
 
     def __init__(
         self,
