@@ -32,6 +32,7 @@ COPY --from=build /venv /venv
 COPY docker/config.yml /server/config.yml
 ENV PATH=/venv/bin:$PATH \
     TORCH_HOME=/weights \
+    ALAAS_AUTH__ANONYMOUS=true \
     HEALTH_URL=http://127.0.0.1:8081/readyz
 WORKDIR /server
 USER alaas

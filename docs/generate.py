@@ -13,6 +13,7 @@ import csv
 import inspect
 import json
 import re
+import runpy
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, cast
@@ -292,6 +293,24 @@ def metrics() -> str:
     )
 
 
+def faults() -> str:
+    """One row a fault: what happens, and the tests that prove it."""
+    matrix = runpy.run_path(str(ROOT / "tests" / "faults" / "matrix.py"))
+    tests: dict[int, list[str]] = {}
+    for proof in matrix["proofs"]():
+        for number in proof.rows:
+            slow = " (slow)" if proof.slow else ""
+            tests.setdefault(number, []).append(f"`{proof.file}`: {proof.what}{slow}")
+    return _table(
+        ("", "fault", "what happens", "tests"),
+        (
+            (row.number, row.fault, row.expected, "<br>".join(tests.get(row.number, ()))
+             or f"open: {matrix['OPEN'].get(row.number, 'not tested yet')}")
+            for row in matrix["ROWS"]
+        ),
+    )  # fmt: skip
+
+
 def commands() -> str:
     """Every command with its arguments and options."""
     return "\n".join(_commands(typer.main.get_command(app), "alaas"))
@@ -331,6 +350,7 @@ PARTS: dict[str, Callable[[], str]] = {
     "costs": costs,
     "common-parameters": common_parameters,
     "families": families,
+    "faults": faults,
     "knobs": knobs,
     "metrics": metrics,
     "parameters": parameters,

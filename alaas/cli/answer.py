@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+
+import typer
 
 from alaas.cli import extras, output
 from alaas.client import QueryResult
@@ -33,6 +36,22 @@ WRITERS: Mapping[str, Callable[[QueryResult, Path], None]] = {
     ".png": _write_sheet,
 }
 """Suffix of a file to what writes it."""
+
+
+def check_out(out: list[Path] | None) -> list[Path]:
+    """The files of ``--out``: one that cannot be written is refused before the work, not after.
+
+    Raises:
+        typer.BadParameter: It cannot.
+    """
+    for path in out or ():
+        if path.suffix.lower() not in WRITERS:
+            raise typer.BadParameter(f"must end in {' or '.join(WRITERS)}, got {str(path)!r}")
+        if not path.parent.is_dir():
+            raise typer.BadParameter(f"there is no folder {str(path.parent)!r}")
+        if path.is_dir() or not os.access(path if path.exists() else path.parent, os.W_OK):
+            raise typer.BadParameter(f"{str(path)!r} cannot be written")
+    return out or []
 
 
 def write(result: QueryResult, *, out: Sequence[Path], as_json: bool) -> None:

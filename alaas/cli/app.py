@@ -7,7 +7,19 @@ from typing import Annotated
 import typer
 
 from alaas import __version__
-from alaas.cli import bench, catalogue, config, demo, doctor, output, pools, query, serve
+from alaas.cli import (
+    bench,
+    catalogue,
+    config,
+    demo,
+    doctor,
+    jobs,
+    keys,
+    output,
+    pools,
+    query,
+    serve,
+)
 from alaas.core.errors import AlaasError
 
 app = typer.Typer(
@@ -28,6 +40,8 @@ app.command()(demo.demo)
 app.command()(catalogue.strategies)
 app.command()(catalogue.models)
 app.add_typer(config.app, name="config")
+app.add_typer(keys.app, name="keys")
+app.add_typer(jobs.app, name="jobs")
 app.command()(doctor.doctor)
 app.command()(bench.bench)
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import typer
 
 from alaas.cli import output
-from alaas.client import Client, QueryResult
+from alaas.client import Client, JobHandle, QueryResult
 from alaas.client.pool import Pool, read_file
 from alaas.client.progress import progress_bar
 from alaas.core.errors import AllItemsFailed, EmptyInput, ItemFailed
@@ -114,7 +114,12 @@ def select_here(pool: Sequence[Item], question: Question, *, settings: Settings)
 
 
 def select_there(
-    pool: Sequence[Item], question: Question, *, url: str, by_uri: bool
+    pool: Sequence[Item],
+    question: Question,
+    *,
+    url: str,
+    by_uri: bool,
+    api_key: str | None = None,
 ) -> QueryResult:
     """Have a server choose.
 
@@ -123,6 +128,7 @@ def select_there(
         question: What is asked.
         url: Where the server is.
         by_uri: Send the paths of local files, for the server to read.
+        api_key: What to show the server.
 
     Raises:
         AlaasError: As `Client.query` does.
@@ -132,19 +138,9 @@ def select_there(
     budget = count(question.budget, len(pool))
     read = reader(by_uri=by_uri)
     sent = Pool(pool, read, strict=question.on_item_error == "fail")
-    with connect(url, progress=question.progress) as client:
+    with connect(url, progress=question.progress, api_key=api_key) as client:
         try:
-            result = client.query(
-                sent,
-                budget,
-                strategy=question.strategy,
-                params=question.params or None,
-                seed=question.seed,
-                n_drop=question.n_drop,
-                labelled=[_sent(one, read) for one in question.labelled] or None,
-                on_item_error=question.on_item_error,
-                cache=None if question.cache else False,
-            )
+            result = client.query(sent, budget, **_arguments(question, read))
         except EmptyInput as error:
             if not sent.failures:
                 raise
@@ -152,6 +148,51 @@ def select_there(
                 f"none of {len(pool)} items can be read; {sent.failures[0].message}"
             ) from error
     return _as_written(result, pool, sent.failures)
+
+
+def submit_there(
+    pool: Sequence[Item] | str,
+    question: Question,
+    *,
+    url: str,
+    by_uri: bool,
+    api_key: str | None = None,
+) -> JobHandle:
+    """Have a server choose in a job; arguments are those of `select_there`.
+
+    Args:
+        pool: The items, or the name of a pool that the server has stored.
+        question: As in `select_there`.
+        url: As in `select_there`.
+        by_uri: As in `select_there`.
+        api_key: As in `select_there`.
+
+    Raises:
+        AlaasError: As `Client.submit` does.
+    """
+    from alaas.api import count
+
+    read = reader(by_uri=by_uri)
+    arguments = _arguments(question, read)
+    with connect(url, progress=question.progress, api_key=api_key) as client:
+        if isinstance(pool, str):
+            size = next((one.items for one in client.pools() if one.name == pool), 0)
+            return client.submit(None, count(question.budget, size), pool=pool, **arguments)
+        sent = Pool(pool, read, strict=question.on_item_error == "fail")
+        return client.submit(sent, count(question.budget, len(pool)), **arguments)
+
+
+def _arguments(question: Question, read: Callable[[Item, int], Item | Failure]) -> dict[str, Any]:
+    """What `Client.query` is told beside the pool and the budget."""
+    return {
+        "strategy": question.strategy,
+        "params": question.params or None,
+        "seed": question.seed,
+        "n_drop": question.n_drop,
+        "labelled": [_sent(one, read) for one in question.labelled] or None,
+        "on_item_error": question.on_item_error,
+        "cache": None if question.cache else False,
+    }
 
 
 def _sent(one: Labelled, read: Callable[[Item, int], Item | Failure]) -> Labelled:
@@ -166,10 +207,10 @@ def reader(*, by_uri: bool) -> Callable[[Item, int], Item | Failure]:
     return _as_address if by_uri else _with_content
 
 
-def connect(url: str, *, progress: bool | None = False) -> Client:
-    """A client of the server that ``--server`` names."""
+def connect(url: str, *, progress: bool | None = False, api_key: str | None = None) -> Client:
+    """A client of the server that ``--server`` names, with the key of ``--api-key``."""
     try:
-        return Client(url, progress=progress)
+        return Client(url, progress=progress, api_key=api_key)
     except ValueError as error:
         raise typer.BadParameter(str(error), param_hint="--server") from None
 

@@ -58,6 +58,24 @@ ByUri = Annotated[
         "--by-uri", rich_help_panel=_ASKING, help="Send paths only; the server reads the files."
     ),
 ]
+Job = Annotated[
+    bool,
+    typer.Option(
+        "--job",
+        rich_help_panel=_ASKING,
+        help="Only begin it and print the id of its job; `alaas jobs` has the rest.",
+    ),
+]
+ApiKey = Annotated[
+    str | None,
+    typer.Option(
+        "--api-key",
+        metavar="KEY",
+        rich_help_panel=_ASKING,
+        help="What the server asks for; better in the environment as ALAAS_API_KEY, where other "
+        "users of this machine and the shell's history do not see it.",
+    ),
+]
 
 ConfigFile = Annotated[
     Path | None,
@@ -102,7 +120,12 @@ Device = Annotated[
 
 
 def check_server(
-    server: str | None, *, by_uri: bool, config: Path | None, overrides: Mapping[str, Any]
+    server: str | None,
+    *,
+    by_uri: bool,
+    config: Path | None,
+    overrides: Mapping[str, Any],
+    api_key: str | None = None,
 ) -> None:
     """Refuse options that do not go together.
 
@@ -111,6 +134,7 @@ def check_server(
         by_uri: ``--by-uri``, which needs a server.
         config: ``--config``, which goes with none.
         overrides: Flags about the model, which go with none either.
+        api_key: ``--api-key``, which needs a server.
 
     Raises:
         typer.BadParameter: They do not.
@@ -118,6 +142,8 @@ def check_server(
     if server is None:
         if by_uri:
             raise typer.BadParameter("needs --server", param_hint="--by-uri")
+        if api_key is not None:
+            raise typer.BadParameter("needs --server", param_hint="--api-key")
         return
     given = {"config": config, **{key.rpartition(".")[2]: to for key, to in overrides.items()}}
     for name, value in given.items():

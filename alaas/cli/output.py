@@ -10,10 +10,18 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from alaas.core.errors import AlaasError, ConfigError, InvalidRequest, ItemFailed, SetupError
+from alaas.core.errors import (
+    AlaasError,
+    ConfigError,
+    InvalidRequest,
+    ItemFailed,
+    SetupError,
+    StorageUnusable,
+)
 
-RUNTIME, USAGE, PARTIAL = 1, 2, 4
-"""Exit codes: it failed while running; it was asked for wrongly; some items failed."""
+RUNTIME, USAGE, STORAGE, PARTIAL = 1, 2, 3, 4
+"""Exit codes: it failed while running; it was asked for wrongly; a database cannot be used;
+some items failed."""
 
 _UNWRAPPED = 10_000  # columns where no terminal says how many: a line stays one line
 
@@ -25,6 +33,8 @@ def exit_code(error: AlaasError) -> int:
         >>> exit_code(ConfigError("port: must be 1 to 65535, got 0"))
         2
     """
+    if isinstance(error, StorageUnusable):
+        return STORAGE
     usage = isinstance(error, InvalidRequest | SetupError) and not isinstance(error, ItemFailed)
     return USAGE if usage else RUNTIME
 

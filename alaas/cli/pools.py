@@ -39,6 +39,7 @@ def push(
     weights: options.Weights = None,
     device: options.Device = None,
     server: options.Server = None,
+    api_key: options.ApiKey = None,
     by_uri: options.ByUri = False,
 ) -> None:
     """Store a pool under a name, for `alaas query --pool NAME` to choose from at once.
@@ -48,7 +49,7 @@ def push(
     if not source:
         raise typer.BadParameter("name what to store", param_hint="SOURCE")
     overrides = options.model_overrides(model=model, hub=hub, weights=weights, device=device)
-    options.check_server(server, by_uri=by_uri, config=config, overrides=overrides)
+    options.check_server(server, by_uri=by_uri, config=config, overrides=overrides, api_key=api_key)
     progress = False if no_progress else None
     parameters = {
         "pool": pool, "ttl_s": ttl, "strategy": strategy, "n_drop": n_drop,
@@ -59,7 +60,9 @@ def push(
         settings = local_settings(config, overrides)
         result = stored.push_here(items, parameters, settings=settings, progress=progress)
     else:
-        result = stored.push_there(items, parameters, url=server, by_uri=by_uri, progress=progress)
+        result = stored.push_there(
+            items, parameters, url=server, by_uri=by_uri, progress=progress, api_key=api_key
+        )
     if as_json:
         output.show_json(result.to_json())
     for warning in result.warnings:
@@ -81,11 +84,12 @@ def pools(
     as_json: options.Json = False,
     config: options.ConfigFile = None,
     server: options.Server = None,
+    api_key: options.ApiKey = None,
 ) -> None:
     """List the stored pools: those of this machine, or of a server."""
-    options.check_server(server, by_uri=False, config=config, overrides={})
+    options.check_server(server, by_uri=False, config=config, overrides={}, api_key=api_key)
     if server is not None:
-        with connect(server) as client:
+        with connect(server, api_key=api_key) as client:
             if delete is not None:
                 client.delete_pool(delete)
                 return

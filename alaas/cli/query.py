@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,23 +10,9 @@ from typing import Annotated, Any
 
 import typer
 
-from alaas.cli import answer, options, output, stored
+from alaas.cli import answer, jobs, options, output, stored
 from alaas.cli.ask import Question, local_settings, select_here, select_there
 from alaas.core.wire import Item, Labelled
-
-
-def _check_out(out: list[Path] | None) -> list[Path]:
-    """Refuse a file that cannot be written before the pool is worked on, and not after."""
-    for path in out or ():
-        if path.suffix.lower() not in answer.WRITERS:
-            raise typer.BadParameter(
-                f"must end in {' or '.join(answer.WRITERS)}, got {str(path)!r}"
-            )
-        if not path.parent.is_dir():
-            raise typer.BadParameter(f"there is no folder {str(path.parent)!r}")
-        if path.is_dir() or not os.access(path if path.exists() else path.parent, os.W_OK):
-            raise typer.BadParameter(f"{str(path)!r} cannot be written")
-    return out or []
 
 
 def query(
@@ -77,7 +62,7 @@ def query(
             "--out",
             "-o",
             metavar="FILE",
-            callback=_check_out,
+            callback=answer.check_out,
             help="Write a .csv or .json file, or a .png with the chosen pictures; "
             "repeat it for more.",
         ),
@@ -91,7 +76,9 @@ def query(
     weights: options.Weights = None,
     device: options.Device = None,
     server: options.Server = None,
+    api_key: options.ApiKey = None,
     by_uri: options.ByUri = False,
+    job: options.Job = False,
 ) -> None:
     """Choose the items of a pool that are most worth labelling.
 
@@ -112,12 +99,22 @@ def query(
         cache=not no_cache,
     )
     overrides = options.model_overrides(model=model, hub=hub, weights=weights, device=device)
-    options.check_server(server, by_uri=by_uri, config=config, overrides=overrides)
+    options.check_server(server, by_uri=by_uri, config=config, overrides=overrides, api_key=api_key)
+    if job:
+        asked = pool if pool is not None else read_pool(source or (), column)
+        jobs.begin(asked, question, server=server, by_uri=by_uri, api_key=api_key)
+        return
     if server is not None:
         result = (
-            select_there(read_pool(source or (), column), question, url=server, by_uri=by_uri)
+            select_there(
+                read_pool(source or (), column),
+                question,
+                url=server,
+                by_uri=by_uri,
+                api_key=api_key,
+            )
             if pool is None
-            else stored.query_there(pool, question, url=server)
+            else stored.query_there(pool, question, url=server, api_key=api_key)
         )
     else:
         settings = local_settings(config, overrides)

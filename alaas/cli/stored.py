@@ -20,7 +20,9 @@ if TYPE_CHECKING:
     from alaas.store.pools import Pools
 
 
-def query_there(name: str, question: Question, *, url: str) -> QueryResult:
+def query_there(
+    name: str, question: Question, *, url: str, api_key: str | None = None
+) -> QueryResult:
     """Have a server choose from a pool that it has stored.
 
     Raises:
@@ -28,7 +30,7 @@ def query_there(name: str, question: Question, *, url: str) -> QueryResult:
     """
     from alaas.api import count
 
-    with connect(url, progress=question.progress) as client:
+    with connect(url, progress=question.progress, api_key=api_key) as client:
         budget = count(question.budget, _size(name, client.pools()))
         return client.query(
             None,
@@ -88,6 +90,7 @@ def push_there(
     url: str,
     by_uri: bool,
     progress: bool | None,
+    api_key: str | None = None,
 ) -> PushResult:
     """Have a server store a pool; local files are read here and sent.
 
@@ -95,7 +98,7 @@ def push_there(
         AlaasError: As `Client.push` does.
     """
     sent = Pool(pool, reader(by_uri=by_uri), strict=parameters["on_item_error"] == "fail")
-    with connect(url, progress=progress) as client:
+    with connect(url, progress=progress, api_key=api_key) as client:
         try:
             response = client.push(sent, **parameters).response
         except EmptyInput as error:

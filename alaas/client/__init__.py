@@ -10,7 +10,8 @@ Each transport's network library is imported when a client of that transport is 
 """
 
 from alaas.client.client import Client
+from alaas.client.jobs import JobHandle, JobStatus
 from alaas.client.results import PushResult, QueryResult
 from alaas.core.wire import Item
 
-__all__ = ["Client", "Item", "PushResult", "QueryResult"]
+__all__ = ["Client", "Item", "JobHandle", "JobStatus", "PushResult", "QueryResult"]

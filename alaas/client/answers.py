@@ -11,7 +11,9 @@ from alaas.core.errors import (
     AlaasError,
     ConnectionFailed,
     DeadlineExceeded,
+    Forbidden,
     NotFound,
+    Unauthenticated,
     Unavailable,
     from_problem,
 )
@@ -19,7 +21,13 @@ from alaas.core.wire import PoolInfo, PushResponse, QueryResponse
 
 T = TypeVar("T")
 
-_CODES = {404: NotFound.code, 502: Unavailable.code, 504: DeadlineExceeded.code}
+_CODES = {
+    401: Unauthenticated.code,
+    403: Forbidden.code,
+    404: NotFound.code,
+    502: Unavailable.code,
+    504: DeadlineExceeded.code,
+}
 
 
 def read_response(document: Any, address: Address) -> QueryResponse:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import wraps
-from threading import RLock, Timer
+from threading import Event, RLock, Timer
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from alaas.core.errors import ConnectionFailed, DeadlineExceeded
@@ -64,6 +64,20 @@ class Call:
         """Seconds that opening a connection may take."""
         remaining = self.remaining()
         return at_most if remaining is None else min(at_most, remaining)
+
+    def pause(self, seconds: float) -> None:
+        """Wait between two exchanges.
+
+        Raises:
+            ConnectionFailed: The call was given up; `within` raises the reason instead.
+        """
+        given_up = Event()
+        self.on_give_up(given_up.set)
+        try:
+            if given_up.wait(seconds):
+                raise ConnectionFailed("the call was given up")
+        finally:
+            self.on_give_up(None)
 
     @contextmanager
     def within(self, timeout: float | None) -> Iterator[None]:

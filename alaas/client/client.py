@@ -8,20 +8,31 @@ from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Literal, Self, TypeAlias, TypeVar
+from types import EllipsisType, TracebackType
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias, TypeVar, cast
 
 from alaas.client.address import parse_address
 from alaas.client.answers import unlike_ours
+from alaas.client.api_key import checked_key
 from alaas.client.call import Call, in_thread
 from alaas.client.divided import query_divided
+from alaas.client.jobs import JobDesk, JobHandle, JobStatus
 from alaas.client.parameters import as_json
 from alaas.client.pool import Pool, labelled_documents, read_any, read_image, reader_of
 from alaas.client.progress import OnProgress, progress_bar
 from alaas.client.results import PushResult, QueryResult
 from alaas.client.transport import open_transport
-from alaas.core.errors import AllItemsFailed, ConnectionFailed, EmptyInput, ValidationFailed
+from alaas.core.errors import (
+    AllItemsFailed,
+    ConnectionFailed,
+    EmptyInput,
+    InvalidRequest,
+    ValidationFailed,
+)
 from alaas.core.wire import Item, Pick, PoolInfo
+
+if TYPE_CHECKING:
+    from alaas.client.http import HttpTransport
 
 _T = TypeVar("_T")
 _PathT = TypeVar("_PathT", str, Path)
@@ -46,9 +57,11 @@ class Client:
             server presents at the first call, as long as it has not expired).
         progress: Whether queries show a progress bar on stderr; None shows it where
             stderr is a terminal. HTTP brings no news of a query, so it shows none.
+        api_key: What the server asks for where it does not serve everybody; None takes the
+            environment's ``ALAAS_API_KEY``, if there is one.
 
     Raises:
-        ValueError: The address, the timeout or the bundle's path is not a valid one.
+        ValueError: The address, the timeout, the bundle's path or the key is not a valid one.
     """
 
     def __init__(
@@ -58,6 +71,7 @@ class Client:
         timeout: float | None = None,
         verify: bool | str = True,
         progress: bool | None = None,
+        api_key: str | None = None,
     ) -> None:
         self._address = parse_address(server)
         if timeout is not None and timeout <= 0:
@@ -67,7 +81,7 @@ class Client:
         self._timeout = timeout
         self._progress = progress
         self._closed = False
-        self._transport = open_transport(self._address, verify=verify)
+        self._transport = open_transport(self._address, verify=verify, api_key=checked_key(api_key))
 
     def query(
         self,
@@ -113,23 +127,66 @@ class Client:
             AlaasError: Any of its classes with a status: `ValidationFailed`,
                 `AllItemsFailed`, `ConnectionFailed`, `DeadlineExceeded` and so on.
         """
-        if (items is None) == (pool is None):
-            both = "neither" if items is None else "both"
-            raise ValidationFailed(f"a query takes items or the name of a pool, got {both}")
-        parameters = {
-            "budget": budget,
-            "strategy": strategy,
-            "params": params,
-            "seed": seed,
-            "n_drop": n_drop,
-            "labelled": None if labelled is None else labelled_documents(labelled),
-            "on_item_error": on_item_error,
-            "timeout_s": timeout_s,
-            "pool": pool,
-            "cache": cache,
-        }
-        given = Pool(items or (), read_any, strict=on_item_error == "fail")
+        given, parameters = _asked(
+            items, budget=budget, strategy=strategy, params=params, seed=seed, n_drop=n_drop,
+            labelled=labelled, on_item_error=on_item_error, timeout_s=timeout_s, pool=pool,
+            cache=cache,
+        )  # fmt: skip
         return self._query(given, parameters, on_progress)
+
+    def submit(
+        self,
+        items: Iterable[Given] | None,
+        budget: int,
+        *,
+        strategy: str | None = None,
+        params: Mapping[str, Any] | None = None,
+        seed: int | None = None,
+        n_drop: int | None = None,
+        labelled: Iterable[Any] | None = None,
+        on_item_error: Literal["skip", "fail"] | None = None,
+        timeout_s: float | None = None,
+        pool: str | None = None,
+        cache: bool | None = None,
+    ) -> JobHandle:
+        """Have the server choose as `query` does, in a job that goes on when this client has gone.
+
+        Arguments are those of `query`. Once it returns, the server has the whole pool, and
+        the job outlives its restarts.
+
+        Raises:
+            InvalidRequest: The server is not asked over http or https.
+            QuotaExceeded: The caller has as many unfinished jobs as it may.
+            AlaasError: As `query` does.
+        """
+        given, parameters = _asked(
+            items, budget=budget, strategy=strategy, params=params, seed=seed, n_drop=n_drop,
+            labelled=labelled, on_item_error=on_item_error, timeout_s=timeout_s, pool=pool,
+            cache=cache,
+        )  # fmt: skip
+        desk, plain = self._desk(), as_json(parameters)
+        with self._asking(given, None) as (call, _):
+            job = desk.read(desk.transport.submit(plain, given, call=call))
+        return JobHandle(desk, job.id, given.failures)
+
+    def job(self, name: str) -> JobHandle:
+        """A job of the server, by its id. Nothing is asked yet.
+
+        Raises:
+            InvalidRequest: The server is not asked over http or https.
+        """
+        return JobHandle(self._desk(), name)
+
+    def jobs(self, *, limit: int = 100) -> list[JobStatus]:
+        """The caller's jobs, newest first.
+
+        Args:
+            limit: How many at most.
+
+        Raises:
+            InvalidRequest: The server is not asked over http or https.
+        """
+        return self._desk().list(limit=limit)
 
     def push(
         self,
@@ -256,6 +313,8 @@ class Client:
             return self._transport.strategies(call=call)
 
     aquery = in_thread(query)
+    asubmit = in_thread(submit)
+    ajobs = in_thread(jobs)
     apush = in_thread(push)
     apools = in_thread(pools)
     adelete_pool = in_thread(delete_pool)
@@ -332,15 +391,36 @@ class Client:
             ) from error
 
     @contextmanager
-    def _calling(self) -> Iterator[Call]:
+    def _calling(self, timeout: float | EllipsisType | None = ...) -> Iterator[Call]:
+        """One call; by default with the client's timeout."""
         self._check_open()
         call = Call.take()
-        with call.within(self._timeout):
+        with call.within(self._timeout if timeout is ... else timeout):
             yield call
+
+    def _desk(self) -> JobDesk:
+        if self._address.family != "http":
+            raise InvalidRequest(
+                f"jobs are asked for over http or https, and this client asks {self._address}"
+            )
+        transport = cast("HttpTransport", self._transport)
+        return JobDesk(self._address, transport, calling=self._calling, shows=self._progress)
 
     def _check_open(self) -> None:
         if self._closed:
             raise ConnectionFailed(f"this client of {self._address} is closed")
+
+
+def _asked(
+    items: Iterable[Given] | None, *, labelled: Iterable[Any] | None, **parameters: Any
+) -> tuple[Pool, dict[str, Any]]:
+    """The pool of a query, and its parameters."""
+    if (items is None) == (parameters["pool"] is None):
+        both = "neither" if items is None else "both"
+        raise ValidationFailed(f"a query takes items or the name of a pool, got {both}")
+    learnt = None if labelled is None else labelled_documents(labelled)
+    strict = parameters["on_item_error"] == "fail"
+    return Pool(items or (), read_any, strict=strict), {**parameters, "labelled": learnt}
 
 
 def _tell(result: QueryResult) -> None:

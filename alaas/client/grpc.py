@@ -52,9 +52,11 @@ _STATUSES: dict[grpc.StatusCode, type[AlaasError]] = {
 class GrpcTransport:
     """Asks over gRPC, with TLS or without. One channel, opened by the first call."""
 
-    def __init__(self, address: Address, *, verify: bool | str) -> None:
+    def __init__(self, address: Address, *, verify: bool | str, api_key: str | None = None) -> None:
         self._address = address
         self._verify = verify
+        shown = () if api_key is None else (("authorization", f"Bearer {api_key}"),)
+        self._metadata: tuple[tuple[str, str], ...] = shown
         self._lock = Lock()
         self._channel: grpc.Channel | None = None
 
@@ -120,7 +122,8 @@ class GrpcTransport:
         on_progress: OnProgress,
     ) -> Any:
         begun = Event()
-        stream = ask(_parts(first, items, call, begun), timeout=call.remaining())
+        parts = _parts(first, items, call, begun)
+        stream = ask(parts, timeout=call.remaining(), metadata=self._metadata)
         call.on_give_up(stream.cancel)
         begun.set()
         response = None
@@ -140,7 +143,7 @@ class GrpcTransport:
 
     def _exchange(self, method: str, request: Any, call: Call) -> Any:
         ask = getattr(self._stub(call), method)
-        future = ask.future(request, timeout=call.remaining())
+        future = ask.future(request, timeout=call.remaining(), metadata=self._metadata)
         call.on_give_up(future.cancel)
         try:
             return future.result()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import socket
+import uuid
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
@@ -14,7 +15,9 @@ from typing import Any
 from urllib.parse import quote
 
 import requests
+from requests import PreparedRequest
 from requests.adapters import HTTPAdapter
+from requests.auth import AuthBase
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
@@ -30,6 +33,8 @@ from alaas.client.answers import (
 from alaas.client.call import Call
 from alaas.client.parts import cut
 from alaas.client.progress import OnProgress
+from alaas.client.retry import insist
+from alaas.core.errors import AlaasError
 from alaas.core.wire import Item, PoolInfo, PushResponse, QueryResponse
 
 _JSON, _LINES = "application/json", "application/x-ndjson"
@@ -40,10 +45,12 @@ _under_way: ContextVar[Call] = ContextVar("alaas_http_call")
 class HttpTransport:
     """Asks over HTTP or HTTPS. Connections are kept alive between calls."""
 
-    def __init__(self, address: Address, *, verify: bool | str) -> None:
+    def __init__(self, address: Address, *, verify: bool | str, api_key: str | None = None) -> None:
         self._address = address
         self._verify = verify
         self._session = requests.Session()
+        # As `auth` and not as a header, which a ~/.netrc would override.
+        self._session.auth = None if api_key is None else _Bearer(api_key)
         for scheme in ("http://", "https://"):
             self._session.mount(scheme, _Adapter())
 
@@ -91,14 +98,51 @@ class HttpTransport:
         """Close the connections that were kept alive."""
         self._session.close()
 
+    def submit(
+        self, parameters: Mapping[str, Any], items: Iterable[Item], *, call: Call
+    ) -> Mapping[str, Any]:
+        """Send a pool, to be chosen from by a job; gives the job."""
+        return self._mapping(self._post("/jobs", parameters, items, call))
+
+    def job(self, path: str, *, call: Call, method: str = "GET") -> Mapping[str, Any]:
+        """What the server says of jobs at a path below ``/jobs``."""
+        return self._mapping(self._exchange(method, f"/jobs{path}", call=call))
+
+    @contextmanager
+    def events(self, name: str, *, call: Call, silence_s: float) -> Iterator[Iterator[str]]:
+        """The lines of a job's stream of events.
+
+        Args:
+            name: Id of the job.
+            call: The call; it breaks the stream off.
+            silence_s: Seconds without a line after which the stream is taken for dead.
+        """
+        token = _under_way.set(call)
+        try:
+            with self._ask(
+                "GET", f"/jobs/{name}/events", call=call, stream=True, silence_s=silence_s
+            ) as answer:
+                if answer.status_code != 200:
+                    raise self._refusal(answer)
+                yield answer.iter_lines(decode_unicode=True)
+        except requests.RequestException as error:
+            raise lost(self._address, _cause(error)) from error
+        finally:
+            _under_way.reset(token)
+            call.on_give_up(None)
+
     def _post(
         self, path: str, parameters: Mapping[str, Any], items: Iterable[Item], call: Call
     ) -> Any:
-        """Send a small pool as one JSON document, and a large one in lines as it is read."""
+        """Send a small pool as one JSON document, and a large one in lines as it is read.
+
+        The document has a key, by which the server knows it when it comes again.
+        """
         parts = cut(items)
         first, second = next(parts, []), next(parts, None)
         if second is None:
-            return self._exchange("POST", path, call=call, body=_document(parameters, first))
+            key, body = uuid.uuid4().hex, _document(parameters, first)
+            return self._exchange("POST", path, call=call, body=body, key=key)
         lines = _lines(parameters, chain((first, second), parts), call)
         return self._exchange("POST", path, call=call, body=lines, content_type=_LINES)
 
@@ -110,32 +154,81 @@ class HttpTransport:
         call: Call,
         body: bytes | Iterator[bytes] | None = None,
         content_type: str = _JSON,
+        key: str | None = None,
     ) -> Any:
+        """Ask once; or more often, where that is safe: what only reads, and what has a key."""
+        headers = {"Content-Type": content_type} if body is not None else {}
+        if key is not None:
+            headers["Idempotency-Key"] = key
+        once = partial(self._exchange_once, method, path, call=call, body=body, headers=headers)
+        reads = method == "GET"
+        answer = insist(once, call, reads=reads) if reads or key is not None else once()
+        if answer.status_code == 204:
+            return None
+        try:
+            return answer.json()
+        except ValueError as error:
+            raise unlike_ours(self._address, error) from error
+
+    def _exchange_once(
+        self, method: str, path: str, *, call: Call, **rest: Any
+    ) -> requests.Response:
         token = _under_way.set(call)
         try:
-            answer = self._session.request(
-                method,
-                self._address.url(path),
-                data=body,
-                headers={"Content-Type": content_type} if body is not None else None,
-                timeout=(call.open_timeout(), None),
-                # Given by call, since REQUESTS_CA_BUNDLE overrides what a session says.
-                verify=self._verify,
-                allow_redirects=False,
-            )
+            answer = self._ask(method, path, call=call, **rest)
         except requests.RequestException as error:
             raise lost(self._address, _cause(error)) from error
         finally:
             _under_way.reset(token)
             call.on_give_up(None)
-        if answer.status_code == 204:
-            return None
-        if answer.status_code != 200:
-            raise refusal(answer.status_code, answer.content, self._address)
-        try:
-            return answer.json()
-        except ValueError as error:
-            raise unlike_ours(self._address, error) from error
+        if answer.status_code not in (200, 202, 204):
+            raise self._refusal(answer)
+        return answer
+
+    def _ask(
+        self,
+        method: str,
+        path: str,
+        *,
+        call: Call,
+        body: bytes | Iterator[bytes] | None = None,
+        headers: Mapping[str, str] | None = None,
+        stream: bool = False,
+        silence_s: Any = None,
+    ) -> requests.Response:
+        return self._session.request(
+            method,
+            self._address.url(path),
+            data=body,
+            headers=headers,
+            stream=stream,
+            timeout=(call.open_timeout(), silence_s),
+            # Given by call, since REQUESTS_CA_BUNDLE overrides what a session says.
+            verify=self._verify,
+            allow_redirects=False,
+        )
+
+    def _refusal(self, answer: requests.Response) -> AlaasError:
+        error = refusal(answer.status_code, answer.content, self._address)
+        with suppress(ValueError):  # it may be a date
+            error.retry_after_s = float(answer.headers.get("Retry-After", ""))
+        return error
+
+    def _mapping(self, document: Any) -> Mapping[str, Any]:
+        if not isinstance(document, Mapping):
+            raise unlike_ours(self._address, TypeError(f"{document!r:.50}"))
+        return document
+
+
+class _Bearer(AuthBase):
+    """Shows an API key with every request."""
+
+    def __init__(self, key: str) -> None:
+        self._value = f"Bearer {key}"
+
+    def __call__(self, request: PreparedRequest) -> PreparedRequest:
+        request.headers["Authorization"] = self._value
+        return request
 
 
 def _document(parameters: Mapping[str, Any], items: Iterable[Item]) -> bytes:

@@ -57,21 +57,24 @@ class Transport(Protocol):
         ...
 
 
-def open_transport(address: Address, *, verify: bool | str) -> Transport:
+def open_transport(
+    address: Address, *, verify: bool | str, api_key: str | None = None
+) -> Transport:
     """The transport of an address; its network library is imported here and nowhere else.
 
     Args:
         address: The server.
         verify: Which certificates to trust, as `alaas.client.tls.ssl_context` takes it.
+        api_key: What to show the server; None for nothing.
     """
     if address.family == "http":
         from alaas.client.http import HttpTransport
 
-        return HttpTransport(address, verify=verify)
+        return HttpTransport(address, verify=verify, api_key=api_key)
     if address.family == "ws":
         from alaas.client.websocket import WebSocketTransport
 
-        return WebSocketTransport(address, verify=verify)
+        return WebSocketTransport(address, verify=verify, api_key=api_key)
     from alaas.client.grpc import GrpcTransport
 
-    return GrpcTransport(address, verify=verify)
+    return GrpcTransport(address, verify=verify, api_key=api_key)

@@ -36,9 +36,10 @@ class WebSocketTransport:
     also while a part waits for the server to take it, so neither side can block the other.
     """
 
-    def __init__(self, address: Address, *, verify: bool | str) -> None:
+    def __init__(self, address: Address, *, verify: bool | str, api_key: str | None = None) -> None:
         self._address = address
         self._verify = verify
+        self._api_key = api_key
 
     def query(
         self,
@@ -102,7 +103,8 @@ class WebSocketTransport:
     def _http(self) -> closing[HttpTransport]:
         from alaas.client.http import HttpTransport
 
-        return closing(HttpTransport(replace(self._address, family="http"), verify=self._verify))
+        address = replace(self._address, family="http")
+        return closing(HttpTransport(address, verify=self._verify, api_key=self._api_key))
 
     def close(self) -> None:
         """Nothing: a connection ends with its query."""
@@ -111,6 +113,9 @@ class WebSocketTransport:
         return await connect(
             self._address.url("/ws"),
             ssl=ssl_context(self._verify) if self._address.secure else None,
+            additional_headers={"Authorization": f"Bearer {self._api_key}"}
+            if self._api_key
+            else None,
             open_timeout=within_s,
             close_timeout=5,
             max_size=None,

@@ -39,7 +39,7 @@ class LimitsSettings(Section):
     """Items that are fetched at once from one host, > 0."""
 
     fetched_bytes: Positive = 256 * 2**30
-    """Bytes that are fetched for one query in all, > 0."""
+    """Bytes that are fetched for one query in all, > 0; one that has more gets a 413."""
 
     items: Positive = 10_000
     """Items of a pool in one document, > 0; more have to be sent as a stream, or pushed."""

@@ -19,6 +19,9 @@ class JobsSettings(Section):
     keep_s: Seconds = 7 * 86_400
     """Seconds for which a finished job and its result are kept, > 0."""
 
+    max_bytes: Positive = 20 * 2**30
+    """Bytes of pools, results and answers that the database holds at most, > 0."""
+
     idempotency_s: Seconds = 86_400
     """Seconds for which the answer to an ``Idempotency-Key`` is kept, > 0."""
 

@@ -58,8 +58,8 @@ SpokenProtocol: TypeAlias = Annotated[
 Scheme: TypeAlias = Literal["https", "http", "file", "s3", "gs"]
 Bucket: TypeAlias = Annotated[
     str,
-    Field(pattern=r"^(s3|gs)://[A-Za-z0-9][A-Za-z0-9._-]{1,221}(/.*)?$"),
-    Phrase("s3://bucket or gs://bucket, and perhaps a prefix"),
+    Field(pattern=r"^(s3|gs)://(\*|[A-Za-z0-9][A-Za-z0-9._-]{1,221}(/.*)?)$"),
+    Phrase("s3://bucket or gs://bucket, and perhaps a folder in it, or s3://* for every bucket"),
 ]
 NoTextModels: TypeAlias = Annotated[None, Phrase("null, for this version has no text models")]
 
@@ -245,7 +245,7 @@ class FetchSettings(Section):
     """Ports of the public network that may be reached."""
 
     buckets: Annotated[tuple[Bucket, ...], OneOrMany()] = ()
-    """Buckets of object stores that may be read: s3://name or gs://name, with a prefix or not."""
+    """Buckets that may be read, if their scheme is enabled: s3://name, s3://name/folder, gs://name."""
 
     s3: ObjectStoreSettings = ObjectStoreSettings()
     """Where the buckets of s3 are."""
@@ -255,9 +255,10 @@ class FetchSettings(Section):
 
     @classmethod
     def anywhere(cls) -> FetchSettings:
-        """Every scheme, folder and network: for a library call, where the caller is the user."""
+        """All that can be named: for a library call, where the caller is the user."""
         return cls(
-            schemes=("https", "http", "file"),
+            schemes=("https", "http", "file", "s3", "gs"),
+            buckets=("s3://*", "gs://*"),
             roots=(Path("/"),),
             networks=(IPv4Network("0.0.0.0/0"), IPv6Network("::/0")),
         )

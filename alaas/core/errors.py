@@ -43,6 +43,7 @@
         ├── ConfigError               config
         ├── ModelUnavailable          model_unavailable
         ├── PortInUse                 port_in_use
+        ├── StorageUnusable           storage_unusable  exit status 3
         └── MissingExtra              missing_extra
 
 `code` is stable and means the same over HTTP, gRPC, WebSocket and in Python: the
@@ -363,6 +364,12 @@ class PortInUse(SetupError):
     """Another process listens on a port that the configuration names."""
 
     code = "port_in_use"
+
+
+class StorageUnusable(SetupError):
+    """The database of the jobs is damaged, of a later version, or cannot be reached."""
+
+    code = "storage_unusable"
 
 
 class MissingExtra(SetupError, ImportError):

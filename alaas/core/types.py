@@ -35,6 +35,9 @@ class Plan:
             new ones kept in it.
         pool: Name of the stored pool to choose from, where the query sends no items; or, of
             a plan without a strategy, the name under which the items are stored.
+        deadline: When the query must have ended, in seconds of the monotonic clock, which
+            the processes of one machine share; None for no limit.
+        leased: Whether a process that works for the query can see that it has ended.
     """
 
     query: str
@@ -47,6 +50,8 @@ class Plan:
     n_drop: int = 10
     cache: bool = True
     pool: str | None = None
+    deadline: float | None = None
+    leased: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,12 +117,14 @@ class Admitted:
         missing: Positions in them of the items whose views have to be computed.
         known: Items whose content was known without reading it.
         spent: Stage name to what was spent on them.
+        corrupt: Stored rows that were found damaged since this was last said.
     """
 
     seq: int
     missing: tuple[int, ...]
     known: int = 0
     spent: Mapping[str, Spent] = field(default_factory=dict)
+    corrupt: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,15 +135,21 @@ class Spent:
         busy_s: Seconds of work.
         wait_s: Seconds for which the micro-batch waited for the stage.
         bytes: Bytes that came out of the stage.
+        counts: What else the stage counted, by name.
     """
 
     busy_s: float = 0.0
     wait_s: float = 0.0
     bytes: int = 0
+    counts: Mapping[str, int] = field(default_factory=dict)
 
     def __add__(self, other: Spent) -> Spent:
+        names = (*self.counts, *other.counts)
         return Spent(
-            self.busy_s + other.busy_s, self.wait_s + other.wait_s, self.bytes + other.bytes
+            self.busy_s + other.busy_s,
+            self.wait_s + other.wait_s,
+            self.bytes + other.bytes,
+            {name: self.counts.get(name, 0) + other.counts.get(name, 0) for name in names},
         )
 
 

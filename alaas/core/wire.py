@@ -427,12 +427,14 @@ class Progress:
         failed: Items that failed.
         received: Items that have arrived so far.
         total: Items of the whole pool, once all have arrived.
+        stages: Stage to what it did so far. It stays where the query runs.
     """
 
     done: int
     failed: int
     received: int
     total: int | None = None
+    stages: Mapping[str, StageTiming] = field(default_factory=dict, compare=False, repr=False)
 
     def to_json(self) -> dict[str, int | None]:
         """The progress as it stands in an event."""

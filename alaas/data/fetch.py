@@ -16,8 +16,10 @@ from alaas.core.digest import digest
 from alaas.core.sources import Known
 from alaas.core.types import Items, Raw, Raws
 from alaas.core.wire import Failure, Item
-from alaas.data import files, freshness
+from alaas.data import files, freshness, objects
+from alaas.data.http import Turns
 from alaas.data.network import disabled
+from alaas.data.objects import Buckets
 from alaas.data.problem import ItemError
 from alaas.data.web import Web
 
@@ -42,8 +44,8 @@ class Fetcher:
     Belongs to the event loop that first runs `fetch`.
 
     Args:
-        fetch: What addresses may name: schemes, folders, networks. Files can be read as
-            soon as `fetch.roots` names a folder.
+        fetch: What addresses may name: schemes, folders, networks, buckets. Files can be read
+            as soon as `fetch.roots` names a folder.
         limits: What one item may cost.
         resolver: What asks the name service; by default that of the system.
         index: Where it is noted what addresses were when they were read; by default nowhere.
@@ -63,7 +65,9 @@ class Fetcher:
             self._schemes = tuple(scheme for scheme in fetch.schemes if scheme != "file")
         self._limits = limits
         self._index = index
-        self._web = Web(fetch, limits, resolver=resolver)
+        turns = Turns(limits)
+        self._web = Web(fetch, limits, turns, resolver=resolver)
+        self._buckets = Buckets(fetch, limits, turns)
 
     async def __aenter__(self) -> Self:
         return self
@@ -79,6 +83,7 @@ class Fetcher:
     async def close(self) -> None:
         """Close all connections."""
         await self._web.close()
+        await self._buckets.close()
 
     async def fetch(self, items: Items) -> Raws:
         """Fetch a micro-batch; what cannot be had becomes a `Failure`, nothing raises.
@@ -112,10 +117,10 @@ class Fetcher:
         """The contents that are known without reading them; nothing raises.
 
         A file is known as long as it is, by all that the file system says, the one that was
-        read, and had been left alone for a while then. An object of the web is known as long
-        as its server said that it would hold, and after that if the server says, asked with
-        the validators that it gave, that it still does. Every check and limit of `fetch`
-        applies; what it would refuse is not known.
+        read, and had been left alone for a while then. An object of the web or of a bucket is
+        known as long as its server said that it would hold, and after that if the server
+        says, asked with the validators that it gave, that it still does. Every check and limit
+        of `fetch` applies; what it would refuse is not known.
 
         Returns:
             Id to the digest of its content, of those items with an address that are known.
@@ -142,7 +147,7 @@ class Fetcher:
         uri = item.uri or ""
         record = known[uri]
         try:
-            found = await self._web.confirm(uri, record)
+            found = await self._home(uri).confirm(uri, record)
         except ItemError:
             return item, None
         if found is None:
@@ -218,10 +223,7 @@ class Fetcher:
     async def _object(self, id_: str, uri: str, noted: dict[str, Known]) -> Raw:
         if not uri:
             raise ItemError("uri_invalid", "the item has no content")
-        scheme = files.scheme_of(uri)
-        if scheme not in self._schemes:
-            raise ItemError("scheme_disabled", disabled(scheme, self._schemes))
-        data, page = await self._web.read(uri)
+        data, page = await self._home(uri).read(uri)
         raw = Raw(id_, data, digest=await _digest(data))
         if self._index is not None:
             record = freshness.record(
@@ -230,6 +232,13 @@ class Fetcher:
             if record is not None:
                 noted[uri] = record
         return raw
+
+    def _home(self, uri: str) -> Web | Buckets:
+        """What reads an address that is not of a file."""
+        scheme = files.scheme_of(uri)
+        if scheme not in self._schemes:
+            raise ItemError("scheme_disabled", disabled(scheme, self._schemes))
+        return self._buckets if scheme in objects.SCHEMES else self._web
 
     def _path(self, uri: str) -> str:
         if "file" not in self._schemes:

@@ -1,8 +1,8 @@
 """Which addresses of the network may be dialled. Pure functions; nothing here connects.
 
-The rule: global unicast addresses on ports 80 and 443, and whatever else the operator has
-listed as a network. An IPv6 address that carries an IPv4 address inside is judged by what
-it carries. A name is judged by every address that it resolves to.
+The rule: global unicast addresses on the ports that the operator has listed, and whatever
+else the operator has listed as a network. An IPv6 address that carries an IPv4 address inside
+is judged by what it carries. A name is judged by every address that it resolves to.
 
 A refusal tells the caller no more than a server that is down would, so that the service
 is no scanner of the network it stands in.
@@ -27,7 +27,8 @@ Network: TypeAlias = IPv4Network | IPv6Network
 UNREACHABLE = "the address could not be reached"
 """The one message for an address that is refused, unknown, or does not answer."""
 
-PUBLIC_PORTS = frozenset({80, 443})
+PUBLIC_PORTS = (80, 443)
+"""The ports of the public network that are open unless the operator lists others."""
 
 _GLOBAL_IPV6 = IPv6Network("2000::/3")
 # Special-purpose ranges that `is_global` lets through in some release of Python.
@@ -82,20 +83,26 @@ def is_public(address: Address) -> bool:
     return address.is_global and not address.is_multicast and not address.is_reserved
 
 
-def may_dial(address: Address, port: int, networks: Sequence[Network] = ()) -> bool:
+def may_dial(
+    address: Address,
+    port: int,
+    networks: Sequence[Network] = (),
+    ports: Collection[int] = PUBLIC_PORTS,
+) -> bool:
     """Whether the policy lets a connection to this address and port be made.
 
     Args:
         address: Where the connection would go.
-        port: 0 to 65535. Outside of `networks` only 80 and 443 are open.
-        networks: What the operator allows beside the public network.
+        port: 0 to 65535.
+        networks: What the operator allows beside the public network, on any port.
+        ports: What the operator allows of the public network.
     """
     if any(address in network for network in networks):
         return True
     inner = embedded(address) if isinstance(address, IPv6Address) else ()
     if inner:
-        return all(may_dial(one, port, networks) for one in inner)
-    return port in PUBLIC_PORTS and is_public(address)
+        return all(may_dial(one, port, networks, ports) for one in inner)
+    return port in ports and is_public(address)
 
 
 @lru_cache(maxsize=4096)
@@ -130,8 +137,7 @@ def parse(uri: str, *, schemes: Collection[str]) -> URL:
     Raises:
         ItemError: ``uri_invalid`` or ``scheme_disabled``.
     """
-    if _CONTROL.search(uri):
-        raise ItemError("uri_invalid", "the address has control characters or backslashes in it")
+    check_characters(uri)
     try:
         parts, url = urlsplit(uri), URL(uri)
     except ValueError:
@@ -155,13 +161,25 @@ def parse(uri: str, *, schemes: Collection[str]) -> URL:
     return url.with_fragment(None)
 
 
+def check_characters(uri: str) -> None:
+    """Refuse an address that programs might read differently.
+
+    Raises:
+        ItemError: ``uri_invalid``.
+    """
+    if _CONTROL.search(uri):
+        raise ItemError("uri_invalid", "the address has control characters or backslashes in it")
+
+
 def disabled(scheme: str, schemes: Collection[str]) -> str:
     """The message for a scheme that is not enabled."""
     allowed = ", ".join(schemes) or "none"
     return f"addresses of the scheme {scheme[:20]!r} are not enabled; enabled: {allowed}"
 
 
-def check_literal(url: URL, networks: Sequence[Network]) -> None:
+def check_literal(
+    url: URL, networks: Sequence[Network], ports: Collection[int] = PUBLIC_PORTS
+) -> None:
     """Refuse a URL that spells out an address which may not be dialled.
 
     Such a host is dialled without being resolved, so nothing else would look at it.
@@ -170,5 +188,5 @@ def check_literal(url: URL, networks: Sequence[Network]) -> None:
         ItemError: ``uri_blocked``.
     """
     address = literal(url.raw_host or "")
-    if address is not None and not may_dial(address, url.port or 0, networks):
+    if address is not None and not may_dial(address, url.port or 0, networks, ports):
         raise ItemError("uri_blocked", UNREACHABLE)

@@ -19,6 +19,7 @@ from alaas.models.card import ModelCard
 from alaas.pipeline.claims import Claims
 from alaas.pipeline.keeping import keep
 from alaas.pipeline.scorer import Scorer
+from alaas.pipeline.slots import Slots
 from alaas.pipeline.worker import Worker
 
 # One message of 1 to 5 MB is what travels fastest between processes, and what keeps a
@@ -32,13 +33,13 @@ class Engine(Protocol):
     Attributes:
         card: The model that it runs.
         batch_size: Items in a micro-batch, B.
-        slots: Micro-batches in flight, over all queries of this engine.
+        slots: Micro-batches in flight, over all queries of this engine, which share them.
         claims: Items in flight, over all queries of this engine.
     """
 
     card: ModelCard
     batch_size: int
-    slots: asyncio.Semaphore
+    slots: Slots
     claims: Claims
 
     async def admit(self, plan: Plan, items: Items) -> Admitted:
@@ -108,7 +109,7 @@ class LocalEngine:
         model = load(chosen)
         self.card = model.card
         self.batch_size = micro_batch(chosen, self.card.preprocessing)
-        self.slots = asyncio.Semaphore(2 + 2 * (os.cpu_count() or 1))
+        self.slots = Slots(2 + 2 * (os.cpu_count() or 1), spare=1)
         self.claims = Claims()
         self._kept = keep(settings.store)
         self._worker = Worker(settings, model, self._kept)

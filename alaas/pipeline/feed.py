@@ -137,11 +137,11 @@ class Feed:
                 await self._send(group, missing[start : start + size])
 
     async def _send(self, group: asyncio.TaskGroup, members: list[Member]) -> None:
-        await self._engine.slots.acquire()
+        await self._engine.slots.acquire(self._plan.query)
         items = Items(next(self._seq), tuple(member.item for member in members))
         task = group.create_task(self._through(items, members))
         # Not in a `finally` of its own: a task that is cancelled early never enters it.
-        task.add_done_callback(lambda _: self._engine.slots.release())
+        task.add_done_callback(lambda _: self._engine.slots.release(self._plan.query))
 
     async def _through(self, items: Items, members: list[Member]) -> None:
         scored = await self._engine.process(self._plan, items)

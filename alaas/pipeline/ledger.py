@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from alaas.core.errors import AllItemsFailed, EmptyInput, FieldError, ItemFailed
+from alaas.core.errors import AllItemsFailed, EmptyInput, FieldError, ItemFailed, TooManyItems
 from alaas.core.types import Admitted, Items, Scored, Spent
 from alaas.core.wire import STAGES, Failure, Item, PoolInfo, Progress, Stage, StageTiming, Timings
 from alaas.pipeline.feed import Member
@@ -34,9 +35,11 @@ class Ledger:
     on_item_error: Literal["skip", "fail"]
     on_progress: OnProgress
     watch: Preflight | None = None
+    fetched_bytes: int | None = None
     received: int = 0
     done: int = 0
     lost: list[tuple[int, Failure]] = field(default_factory=list)
+    lost_in: Counter[Stage] = field(default_factory=Counter)
     unlearnt: list[Failure] = field(default_factory=list)
     spent: dict[Stage, Spent] = field(default_factory=lambda: dict.fromkeys(STAGES, Spent()))
     hits: dict[Stage, int] = field(default_factory=lambda: dict.fromkeys(STAGES, 0))
@@ -65,6 +68,7 @@ class Ledger:
 
     def _lose(self, lost: Sequence[tuple[int, Failure]]) -> None:
         self.lost += lost
+        self.lost_in.update(one.stage for _, one in lost)
         if lost and self.on_item_error == "fail":
             _, first = lost[0]
             raise ItemFailed(f"item {first.id!r} failed in {first.stage}: {first.message}")
@@ -112,10 +116,21 @@ class Ledger:
             raise ItemFailed(f"labelled item {first.id!r} failed in {first.stage}: {first.message}")
 
     def spend(self, spent: Mapping[str, Spent]) -> None:
-        """Note what stages spent."""
+        """Note what stages spent.
+
+        Raises:
+            TooManyItems: More has been fetched than `fetched_bytes`: a choice from what came
+                first would not be one from the pool.
+        """
         for stage in STAGES:
             if stage in spent:
                 self.spent[stage] += spent[stage]
+        most = self.fetched_bytes
+        if most is not None and self.spent["fetch"].bytes > most:
+            raise TooManyItems(
+                f"the items of this query have more than {most} bytes in all"
+                " (limits.fetched_bytes); send fewer at a time"
+            )
 
     def close(self) -> None:
         """Check that there is something to choose from.
@@ -142,15 +157,18 @@ class Ledger:
 
     def _tell(self) -> None:
         total = self.received if self.complete else None
-        self.on_progress(Progress(self.done, len(self.lost), self.received, total))
+        self.on_progress(Progress(self.done, len(self.lost), self.received, total, self._stages()))
 
     def timings(self, total_s: float) -> Timings:
         """Where the time went."""
+        return Timings(total_s, self._stages())
+
+    def _stages(self) -> dict[str, StageTiming]:
         left, timings = self.received, dict[str, StageTiming]()
         for stage in STAGES:
-            left -= sum(one.stage == stage for _, one in self.lost)
+            left -= self.lost_in[stage]
             spent = self.spent[stage]
             timings[stage] = StageTiming(
                 spent.busy_s, left, spent.wait_s, spent.bytes, self.hits[stage]
             )
-        return Timings(total_s, timings)
+        return timings

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from time import perf_counter
+from time import monotonic, perf_counter
 
 from alaas.config import QueryParameters, StrategySettings
 from alaas.core.errors import FieldError, ViewUnavailable
@@ -64,6 +64,7 @@ def plan(
         n_drop=parameters.n_drop or N_DROP,
         cache=parameters.cache,
         pool=parameters.pool,
+        deadline=deadline(parameters.timeout_s),
     )
 
 
@@ -80,6 +81,11 @@ def check_views(strategy: Strategy, needs: Sequence[str], card: ModelCard) -> No
         return
     message = f"{strategy.name} {why}"
     raise ViewUnavailable(message, errors=[FieldError("/parameters/strategy", message)])
+
+
+def deadline(timeout_s: float | None) -> float | None:
+    """The moment at which something that begins now must have ended, as `Plan` has it."""
+    return None if timeout_s is None else monotonic() + timeout_s
 
 
 class Preflight:

@@ -17,7 +17,7 @@ from alaas.pipeline.claims import ONE_PASS
 from alaas.pipeline.engine import Engine
 from alaas.pipeline.feed import ADMITTED, Feed, forget
 from alaas.pipeline.ledger import Ledger, OnProgress, Part
-from alaas.pipeline.planning import N_DROP, check_views
+from alaas.pipeline.planning import N_DROP, check_views, deadline
 from alaas.pipeline.replay import persevere
 from alaas.strategies import registry
 from alaas.strategies.declaration import MODEL
@@ -31,6 +31,7 @@ async def run(
     defaults: StrategySettings,
     request_id: str | None = None,
     on_progress: OnProgress | None = None,
+    fetched_bytes: int | None = None,
 ) -> PushResponse:
     """Store a pool under a name, with the views that strategies read most.
 
@@ -42,6 +43,7 @@ async def run(
             names no other.
         request_id: Id of the push; a new one where it has none.
         on_progress: Called after every micro-batch, on the event loop.
+        fetched_bytes: Bytes that the items may have in all; None for any number.
 
     Raises:
         EmptyInput: The pool has no items.
@@ -51,6 +53,7 @@ async def run(
         ItemFailed: One item failed, and ``on_item_error`` is ``fail``.
         DeadlineExceeded: ``timeout_s`` passed.
         StoreDisabled: The service stores nothing.
+        TooManyItems: The items have more bytes than `fetched_bytes`.
     """
     settled = plan(parameters, defaults, request_id or uuid.uuid4().hex, engine.card)
     started = perf_counter()
@@ -58,7 +61,8 @@ async def run(
     async def attempt(number: int) -> tuple[PoolInfo, Ledger]:
         # Under another name, so that nothing which is still under way is taken for new.
         named = replace(settled, query=f"{settled.query}-{number}") if number else settled
-        ledger = Ledger(parameters.on_item_error, on_progress or (lambda _: None))
+        told = on_progress or (lambda _: None)
+        ledger = Ledger(parameters.on_item_error, told, fetched_bytes=fetched_bytes)
         try:
             feed = Feed(engine, named, admitted=ledger.enter_known, scored=ledger.enter)
             await feed.run(ledger.admit(source))
@@ -123,6 +127,7 @@ def plan(
         n_drop=parameters.n_drop or N_DROP,
         cache=parameters.cache,
         pool=parameters.pool,
+        deadline=deadline(parameters.timeout_s),
     )
 
 

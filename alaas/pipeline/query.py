@@ -40,6 +40,7 @@ async def run(
     defaults: StrategySettings,
     request_id: str | None = None,
     on_progress: OnProgress | None = None,
+    fetched_bytes: int | None = None,
 ) -> QueryResponse:
     """Choose from a pool.
 
@@ -51,6 +52,7 @@ async def run(
         defaults: The strategy to run where the caller named none.
         request_id: Id of the query; a new one where it has none.
         on_progress: Called after every micro-batch, on the event loop.
+        fetched_bytes: Bytes that the items may have in all; None for any number.
 
     Raises:
         EmptyInput: The pool has no items.
@@ -62,6 +64,7 @@ async def run(
         ItemFailed: One item failed, and ``on_item_error`` is ``fail``.
         DeadlineExceeded: ``timeout_s`` passed.
         UnknownPool: The query names a pool that is not stored.
+        TooManyItems: The items have more bytes than `fetched_bytes`.
     """
     settled = plan(parameters, defaults, request_id or uuid.uuid4().hex, engine.card)
     known = labels.read(parameters, registry.get(settled.strategy), settled.params, engine.card)
@@ -71,7 +74,8 @@ async def run(
     async def attempt(number: int) -> tuple[Selection, Ledger]:
         # Under another name, so that nothing which is still under way is taken for new.
         named = replace(settled, query=f"{settled.query}-{number}") if number else settled
-        ledger = Ledger(parameters.on_item_error, on_progress or (lambda _: None), watch)
+        told = on_progress or (lambda _: None)
+        ledger = Ledger(parameters.on_item_error, told, watch, fetched_bytes)
         try:
             await _learn(engine, named, known, ledger)
             await _receive(engine, named, ledger, source)

@@ -47,7 +47,7 @@ class Replay(AsyncIterable[Part]):
             self._written.seek(0)
             # Not `for`: a file that is iterated over cannot be written to in between.
             while line := self._written.readline():
-                yield _read(line)
+                yield read_line(line)
         while (part := await self._arrival()) is not None:
             self._write(part)
             yield part
@@ -71,7 +71,7 @@ class Replay(AsyncIterable[Part]):
         try:
             if self._written is None:
                 self._written = tempfile.TemporaryFile("w+", encoding="utf-8")  # noqa: SIM115
-            self._written.write(_line(part))
+            self._written.write(write_line(part) + "\n")
         except OSError as error:
             self._lost = True
             log.warning("a pool cannot be written down: %s", error.strerror)
@@ -122,14 +122,16 @@ async def persevere(source: AsyncIterable[Part], attempt: Callable[[int], Awaita
     raise AssertionError("the last attempt returns or raises")
 
 
-def _line(part: Sequence[Item | Failure]) -> str:
+def write_line(part: Sequence[Item | Failure]) -> str:
+    """A part of a pool as one line of JSON."""
     rows = [
         {"lost": one.to_json()} if isinstance(one, Failure) else one.to_json() for one in part
     ]  # fmt: skip
-    return json.dumps(rows) + "\n"
+    return json.dumps(rows)
 
 
-def _read(line: str) -> list[Item | Failure]:
+def read_line(line: str | bytes) -> list[Item | Failure]:
+    """Read what `write_line` wrote."""
     return [
         Failure.from_json(one["lost"]) if "lost" in one else item_from_json(one, row)
         for row, one in enumerate(json.loads(line))

@@ -86,7 +86,10 @@ class Scorer:
                 self._part(plan).views[items.rows] = kept
         hits = frozenset(found.ids) if found is not None else frozenset[str]()
         missing = tuple(at for at, item in enumerate(items.items) if item.id not in hits)
-        return Admitted(items.seq, missing, known=sum(map(bool, items.digests)))
+        return Admitted(
+            items.seq, missing, known=sum(map(bool, items.digests)),
+            corrupt=self._store.take_damaged() if self._store is not None else 0,
+        )  # fmt: skip
 
     def add(self, plan: Plan, views: Views) -> Scored:
         """Take in a micro-batch. The same `seq` again replaces what it brought before.

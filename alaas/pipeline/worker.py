@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from time import perf_counter
 from typing import TYPE_CHECKING, TypeVar
 
@@ -14,6 +12,7 @@ from alaas.core.types import Batch, Items, Plan, Spent, Views
 from alaas.data.fetch import Fetcher
 from alaas.pipeline import stages
 from alaas.pipeline.keeping import Kept, identify
+from alaas.pipeline.slots import Threads
 
 if TYPE_CHECKING:
     from alaas.models.load import Model
@@ -25,20 +24,30 @@ class Worker:
     """The stages before the last, for many micro-batches at a time.
 
     Fetching happens on the event loop, decoding on as many threads as there are cores,
-    inference on one thread, which the model's runtime spreads over the cores itself.
+    inference on as many as the model has lanes. For these threads queries take turns.
 
     Args:
         settings: What may be fetched, and what an item may cost.
         model: What runs.
         kept: What is known of addresses.
+        check: Asked before each stage; it raises where a query has ended. By default a
+            query ends by cancelling its work.
     """
 
-    def __init__(self, settings: Settings, model: Model, kept: Kept) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        model: Model,
+        kept: Kept,
+        *,
+        check: Callable[[Plan], None] = lambda _: None,
+    ) -> None:
         self._model = model
         self._limits = settings.limits
         self._fetcher = Fetcher(settings.fetch, settings.limits, index=kept.addresses)
-        self._decoding = ThreadPoolExecutor(os.cpu_count(), "alaas-preprocess")
-        self._inferring = ThreadPoolExecutor(1, "alaas-infer")
+        self._check = check
+        self._decoding = Threads(os.cpu_count() or 1, "alaas-preprocess")
+        self._inferring = Threads(model.classifier.lanes, "alaas-infer")
 
     async def identify(self, plan: Plan, items: Items) -> Items:
         """The items with the names of those contents that are known without reading them."""
@@ -48,34 +57,34 @@ class Worker:
         """The views of a micro-batch, and what each stage spent on them."""
         card = self._model.card
         spent: dict[str, Spent] = {}
+        self._check(plan)
         started = perf_counter()
         raws = await self._fetcher.fetch(items)
-        spent["fetch"] = Spent(perf_counter() - started, bytes=raws.size)
-        batch = await self._on(
-            self._decoding, "preprocess", spent,
+        counts = stages.count_read(items, raws)
+        spent["fetch"] = Spent(perf_counter() - started, bytes=raws.size, counts=counts)
+        batch, spent["preprocess"] = await self._on(
+            self._decoding, plan,
             lambda: stages.preprocess(plan, raws, card.preprocessing, self._limits),
         )  # fmt: skip
-        views = await self._on(
-            self._inferring, "infer", spent,
+        views, spent["infer"] = await self._on(
+            self._inferring, plan,
             lambda: stages.infer(plan, batch, self._model.classifier, card.digest),
         )  # fmt: skip
         return views, spent
 
-    async def _on(
-        self, pool: ThreadPoolExecutor, stage: str, spent: dict[str, Spent], work: Callable[[], S]
-    ) -> S:
+    async def _on(self, threads: Threads, plan: Plan, work: Callable[[], S]) -> tuple[S, Spent]:
         asked = perf_counter()
 
-        def timed() -> S:
+        def timed() -> tuple[S, Spent]:
+            self._check(plan)
             started = perf_counter()
             done = work()
-            spent[stage] = Spent(perf_counter() - started, started - asked, done.size)
-            return done
+            return done, Spent(perf_counter() - started, started - asked, done.size)
 
-        return await asyncio.get_running_loop().run_in_executor(pool, timed)
+        return await threads.run(plan.query, timed)
 
     async def close(self) -> None:
         """Close connections and threads."""
         await self._fetcher.close()
-        self._decoding.shutdown(cancel_futures=True)
-        self._inferring.shutdown(cancel_futures=True)
+        self._decoding.close()
+        self._inferring.close()

@@ -10,7 +10,7 @@ import threading
 from collections.abc import Mapping
 
 from alaas.config import Settings
-from alaas.core.errors import AlaasError, SetupError
+from alaas.core.errors import AlaasError, SetupError, StorageUnusable
 from alaas.server.supervisor import serve
 
 
@@ -27,6 +27,8 @@ def main() -> int:
         serve(settings, announce)
     except AlaasError as error:
         print(json.dumps({"problem": error.problem()}), file=out, flush=True)
+        if isinstance(error, StorageUnusable):
+            return 3
         return 2 if isinstance(error, SetupError) else 1
     return 0
 

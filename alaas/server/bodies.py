@@ -5,30 +5,22 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterable, AsyncIterator
 from dataclasses import dataclass, field
+from time import monotonic
 from typing import Any
 
 from fastapi import Request
+from starlette.datastructures import Headers
 from starlette.types import Receive
 
-from alaas.core.errors import (
-    AlaasError,
-    FieldError,
-    MalformedJSON,
-    UnsupportedMediaType,
-    ValidationFailed,
-)
+from alaas.config import LimitsSettings
+from alaas.core.errors import FieldError, MalformedJSON, UnsupportedMediaType, ValidationFailed
 from alaas.core.wire import Failure, Item, item_from_json
 from alaas.pipeline.ledger import Part
 from alaas.pipeline.replay import Again
 from alaas.server import schema
+from alaas.server.limits import RATE, Ticket, check_stream, silent, too_large, within
 
 JSON, LINES = "application/json", "application/x-ndjson"
-
-DISCARDED, DISCARD_S = 64 * 2**20, 5.0
-"""Bytes that are read of a body after its request was refused, and for how long.
-
-A client that is still sending when the connection is closed would not see the answer.
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,28 +45,117 @@ class Body:
 async def read_body(request: Request) -> Body:
     """Read a request up to where its pool begins.
 
+    Args:
+        request: What was taken on: its state has the `Ticket`.
+
     Raises:
         UnsupportedMediaType: It is neither JSON nor lines of it.
-        MalformedJSON: It says so and is not.
+        BodyTooLarge: It has more bytes than it may.
+        TooManyItems: It has more items than it may.
+        RequestTimeout: It does not come to an end.
+        MalformedJSON: It says that it is JSON and is not.
         ValidationFailed: A part of it is of another type.
         ConnectionResetError: The client has gone.
     """
-    given = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if given == JSON:
-        document = schema.read_json(await request.body())
-        parameters, items = schema.read_query(document)
-        return Body(document, parameters, Again(items), items)
-    if given != LINES:
+    ticket: Ticket = request.state.ticket
+    limits = ticket.limits
+    if _kind(request.headers) == LINES:
+        lines = Lines(request.receive, limits)
+        head = await lines.head()
+        return Body(head, schema.read_parameters(head), lines.parts(), lines=lines)
+    document = schema.read_json(await _whole(request, ticket), depth=limits.depth)
+    parameters, items = schema.read_query(document, limits)
+    ticket.hold(items=len(items))
+    return Body(document, parameters, Again(items), items)
+
+
+def held_bytes(headers: Headers, limits: LimitsSettings) -> int:
+    """How much memory a request says that it will take: a document all of it, lines next to none.
+
+    Args:
+        headers: Of the request.
+        limits: A document that is larger is refused as such, however much is held.
+    """
+    lines = headers.get("content-type", "").startswith(LINES)
+    return 0 if lines else min(_declared(headers), limits.body_bytes)
+
+
+def _declared(headers: Headers) -> int:
+    given = headers.get("content-length", "")
+    return int(given) if given.isdecimal() else 0
+
+
+def _kind(headers: Headers) -> str:
+    coding = headers.get("content-encoding", "identity").strip().lower()
+    if coding != "identity":
+        raise UnsupportedMediaType("the body must be sent as it is, without a Content-Encoding")
+    given = headers.get("content-type", "").partition(";")[0].strip().lower()
+    if given not in {JSON, LINES}:
         raise UnsupportedMediaType(
             f"the body must be {JSON} or {LINES}, got {given or 'no content type'}"
         )
-    lines = Lines(request.receive)
-    try:
-        head = await lines.head()
-        return Body(head, schema.read_parameters(head), lines.parts(), lines=lines)
-    except AlaasError:
-        request.state.unread = not await lines.discard()
-        raise
+    return given
+
+
+async def _whole(request: Request, ticket: Ticket) -> bytearray:
+    """All of a document, but no more of it than a document may have."""
+    limits = ticket.limits
+    if (declared := _declared(request.headers)) > limits.body_bytes:
+        raise too_large("the body", limits)
+    intake, body = Intake(request.receive, limits.silence_s, "silence_s"), bytearray()
+    while not intake.complete.is_set():
+        body += await intake.chunk()
+        if len(body) > limits.body_bytes:
+            raise too_large("the body", limits)
+        if len(body) > declared:
+            ticket.hold(size=len(body))
+    return body
+
+
+class Intake:
+    """The bytes of a request as they arrive, no slower than they may.
+
+    Args:
+        receive: Gives the messages of the request.
+        silence_s: Seconds for which a caller may be silent, in all; each KiB gives one more.
+        key: The limit that says so.
+
+    Attributes:
+        complete: All has been read.
+    """
+
+    def __init__(self, receive: Receive, silence_s: float, key: str) -> None:
+        self._receive = receive
+        self.complete = asyncio.Event()
+        self.begin(silence_s, key)
+
+    def begin(self, silence_s: float, key: str) -> None:
+        """Forget how long it took so far."""
+        self._silence_s, self._key = silence_s, key
+        self._waited = 0.0
+        self._received = 0
+
+    async def chunk(self) -> bytes:
+        """Some more bytes.
+
+        Raises:
+            RequestTimeout: They do not come.
+            ConnectionResetError: The client has gone.
+        """
+        left = self._silence_s + self._received / RATE - self._waited
+        if left <= 0:
+            raise silent(self._key)
+        started = monotonic()
+        async with within(min(left, self._silence_s), self._key):
+            message = await self._receive()
+        self._waited += monotonic() - started
+        if message["type"] == "http.disconnect":
+            raise ConnectionResetError("the client has gone")
+        if not message.get("more_body"):
+            self.complete.set()
+        chunk: bytes = message.get("body", b"")
+        self._received += len(chunk)
+        return chunk
 
 
 class Lines:
@@ -85,17 +166,17 @@ class Lines:
 
     Args:
         receive: Gives the messages of the request.
-
-    Attributes:
-        complete: All has been read.
+        limits: How large lines may be, how many, and how slow.
     """
 
-    def __init__(self, receive: Receive) -> None:
-        self._receive = receive
+    def __init__(self, receive: Receive, limits: LimitsSettings) -> None:
+        self._limits = limits
+        self._intake = Intake(receive, limits.silence_s, "silence_s")
         self._line = self._row = 0
         self._begun: list[bytes] = []
+        self._size = 0
         self._ready: list[bytes] = []
-        self.complete = asyncio.Event()
+        self.complete = self._intake.complete
 
     async def head(self) -> dict[str, Any]:
         """The first line: an object with ``parameters``."""
@@ -118,42 +199,27 @@ class Lines:
             else:
                 await self._read()
 
-    async def discard(self) -> bool:
-        """Read on for a while, for nothing but to let the client finish; whether it has."""
-        left = DISCARDED
-        try:
-            async with asyncio.timeout(DISCARD_S):
-                while left > 0 and not self.complete.is_set():
-                    left -= len(await self._chunk())
-        except (TimeoutError, ConnectionResetError):
-            return False
-        return self.complete.is_set()
-
     async def _read(self) -> None:
-        *ended, rest = (await self._chunk()).split(b"\n")
+        *ended, rest = (await self._intake.chunk()).split(b"\n")
         if ended:
             ended[0] = b"".join((*self._begun, ended[0]))
-            self._begun = []
             self._ready += ended
+            self._begun, self._size = [], 0
+            self._intake.begin(self._limits.stream_silence_s, "stream_silence_s")
         self._begun.append(rest)
+        self._size += len(rest)
+        longest = max(self._size, *map(len, ended), 0)
+        if longest > self._limits.body_bytes:
+            raise too_large("a line", self._limits)
         if self.complete.is_set():
             self._ready.append(b"".join(self._begun))
-
-    async def _chunk(self) -> bytes:
-        message = await self._receive()
-        if message["type"] == "http.disconnect":
-            raise ConnectionResetError("the client has gone")
-        if not message.get("more_body"):
-            self.complete.set()
-        chunk: bytes = message.get("body", b"")
-        return chunk
 
     def _parse(self, line: bytes) -> Any:
         self._line += 1
         if not line.strip():
             return None
         try:
-            return schema.read_json(line)
+            return schema.read_json(line, depth=self._limits.depth)
         except (MalformedJSON, ValidationFailed) as error:
             pointer = f"/line/{self._line}"
             raise type(error)(
@@ -177,4 +243,5 @@ class Lines:
                 ],
             ) from None
         self._row += 1
+        check_stream(self._row, self._limits)
         return item

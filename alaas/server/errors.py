@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import math
 from typing import Any
 
 import grpc
 
 from alaas.core.errors import AlaasError, Overloaded
+from alaas.server.redaction import redact
 
 PROBLEM_JSON = "application/problem+json"
 
@@ -30,8 +32,28 @@ _GRPC = {
 
 
 def problem(error: AlaasError, request_id: str) -> dict[str, Any]:
-    """The problem document of one request."""
-    return {**error.problem(), "instance": f"urn:alaas:request:{request_id}"}
+    """The problem document of one request. What it quotes of a caller loses its secrets."""
+    document = error.problem()
+    return {
+        **document,
+        "detail": redact(document["detail"]),
+        "errors": [{key: redact(text) for key, text in one.items()} for one in document["errors"]],
+        "instance": f"urn:alaas:request:{request_id}",
+    }
+
+
+def retry_after(error: AlaasError) -> str | None:
+    """Whole seconds after which it is worth trying again; None where nothing is known of that."""
+    if error.retry_after_s is not None:
+        return str(max(1, math.ceil(error.retry_after_s)))
+    return "1" if error.status == 503 else None
+
+
+def event(error: AlaasError, request_id: str) -> dict[str, Any]:
+    """The last message of a WebSocket that an error ends."""
+    said = {"type": "error", "problem": problem(error, request_id)}
+    seconds = retry_after(error)
+    return said if seconds is None else {**said, "retry_after_s": int(seconds)}
 
 
 def grpc_status(error: AlaasError) -> grpc.StatusCode:
@@ -43,7 +65,7 @@ def grpc_status(error: AlaasError) -> grpc.StatusCode:
 
 def grpc_details(error: AlaasError) -> str:
     """The status message of an error, short enough for a header."""
-    return _cut(error.detail, 300)
+    return _cut(redact(error.detail), 300)
 
 
 def grpc_trailers(error: AlaasError, request_id: str) -> tuple[tuple[str, str | bytes], ...]:
@@ -58,7 +80,9 @@ def grpc_trailers(error: AlaasError, request_id: str) -> tuple[tuple[str, str | 
         for one in document["errors"][:5]
     ]
     encoded = json.dumps(document, ensure_ascii=False).encode(errors="replace")
-    return (("alaas-code", error.code), ("alaas-problem-bin", encoded))
+    said = (("alaas-code", error.code), ("alaas-problem-bin", encoded))
+    seconds = retry_after(error)
+    return said if seconds is None else (*said, ("retry-after-s", seconds))
 
 
 def _cut(text: str, most: int) -> str:

@@ -1,11 +1,18 @@
-"""The Flow: four executors behind our gateway, each in a process of its own."""
+"""The Flow: four executors behind our gateway, each in a process of its own.
+
+Jina describes the processes, and runs what is in them. Starting, watching and replacing them
+is ours: Jina starts a Flow once, and whatever dies then stays dead.
+"""
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import socket
-from collections.abc import Callable
-from dataclasses import dataclass
+import threading
+from argparse import Namespace
+from collections.abc import Mapping
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
@@ -14,28 +21,87 @@ from alaas.models.card import ModelCard
 from alaas.server.devices import visible_gpus
 from alaas.server.executors import Fetcher, Inferencer, Preprocessor, Scorer
 from alaas.server.executors import Worker as Stages
+from alaas.server.fleet import Place
 from alaas.server.gateway import Gateway
+from alaas.server.process import begin
 
 # `executors` has imported jina already, without torch.
 from jina import Flow  # isort: skip
-from jina.excepts import RuntimeFailToStart  # isort: skip
-
-__all__ = ["RuntimeFailToStart", "Worker", "build", "workers"]
+from jina.orchestrate.pods.helper import update_runtime_cls  # isort: skip
+from jina.serve.executors.run import run  # isort: skip
 
 LOOPBACK = "127.0.0.1"
 
+GATEWAY = "gateway"
 
-def build(settings: Settings, card: ModelCard, runtime: Path) -> tuple[Flow, int]:
-    """Describe the Flow; nothing is started.
+
+class Crew:
+    """The processes of a server: who they are, and how each is started.
 
     Args:
         settings: The configuration.
-        card: The model that the executors will load.
         runtime: Folder by which the processes of this server tell each other what is going on.
 
-    Returns:
-        The Flow, and the private port of its gateway.
+    Attributes:
+        gateway: Its place; the port is the private one, where the supervisor asks.
+        places: Those of the executors, in the order of the work.
     """
+
+    def __init__(self, settings: Settings, runtime: Path) -> None:
+        self._runtime = runtime
+        self._args: dict[Place, Namespace] = {}
+        for name, deployment in _describe(settings, runtime).build():
+            pods = deployment.pod_args["pods"][0]
+            for number, args in enumerate(pods):
+                self._args[Place(name, number, args.port[0])] = update_runtime_cls(args)
+        (self.gateway,) = [place for place in self._args if place.stage == GATEWAY]
+        self.places = tuple(place for place in self._args if place.stage != GATEWAY)
+
+    def settle(self, settings: Settings, card: ModelCard) -> None:
+        """Say what the executors will load, once it is known. The gateway reads it by itself.
+
+        Args:
+            settings: The configuration with what ``auto`` came to.
+            card: The model.
+        """
+        known: Mapping[str, Any] = {
+            "settings": settings.model_dump_json(),
+            "preprocessing": card.preprocessing.model_dump_json(),
+            "card": card.to_json(),
+        }
+        for place in self.places:
+            given = self._args[place].uses_with
+            given.update({name: value for name, value in known.items() if name in given})
+
+    def start(self, place: Place) -> BaseProcess:
+        """Fork the process of a place."""
+        name = f"{place.stage}-{place.number}"
+        process = multiprocessing.get_context("fork").Process(
+            target=_live,
+            args=(name, self._args[place], os.getpid(), place.beats(self._runtime)),
+            name=name,
+        )
+        process.start()
+        return process
+
+
+def _live(name: str, args: Namespace, parent: int, beats: Path) -> None:
+    begin(name, parent, beats)
+    # Nobody waits for them: the supervisor looks at the port and the pulse of a process.
+    unused = threading.Event
+    run(
+        args,
+        name=args.name,
+        runtime_cls=args.runtime_cls,
+        envs={},
+        is_started=unused(),
+        is_shutdown=unused(),
+        is_ready=unused(),
+        is_signal_handlers_installed=unused(),
+    )
+
+
+def _describe(settings: Settings, runtime: Path) -> Flow:
     worker = settings.active_learning.al_worker
     gpus = visible_gpus() if settings.active_learning.strategy.model.device != "cpu" else 0
     replicas = max(1, gpus) if worker.replicas == "auto" else worker.replicas
@@ -43,9 +109,8 @@ def build(settings: Settings, card: ModelCard, runtime: Path) -> tuple[Flow, int
     layout = ("fused" if gpus else "staged") if worker.layout == "auto" else worker.layout
     # Enough micro-batches to keep each stage busy while each replica has one more waiting.
     window = 4 + 2 * replicas if worker.window == "auto" else worker.window
-    tree = settings.model_dump_json()
-    common = {"settings": tree, "runtime": str(runtime)}
-    control = _free_port()
+    # What comes of the model, and an empty string here, is said by `Crew.settle`.
+    common = {"settings": settings.model_dump_json(), "runtime": str(runtime)}
     shared: dict[str, Any] = {"host": LOOPBACK, "timeout_ready": -1, "quiet": True}
     infers: dict[str, Any] = {
         "uses_with": {**common, "threads": max(1, (os.cpu_count() or 1) // replicas)},
@@ -56,15 +121,13 @@ def build(settings: Settings, card: ModelCard, runtime: Path) -> tuple[Flow, int
         uses=Gateway,
         host=LOOPBACK,
         protocol=["http"],
-        port=[control],
-        uses_with={**common, "card": card.to_json(), "window": window},
-        # Jina pings every 10 s, and its executors hang up on whoever pings that often.
-        grpc_channel_options={"grpc.keepalive_time_ms": 2**31 - 1},
+        port=[_free_port()],
+        uses_with={**common, "window": window},
     )
     if layout == "fused":
         flow = flow.add(name="work", uses=Stages, allow_concurrent=True, **infers)
     else:
-        pixels = {**common, "preprocessing": card.preprocessing.model_dump_json()}
+        pixels = {**common, "preprocessing": ""}
         flow = (
             flow.add(
                 name="fetch",
@@ -76,43 +139,14 @@ def build(settings: Settings, card: ModelCard, runtime: Path) -> tuple[Flow, int
             .add(name="preprocess", uses=Preprocessor, uses_with=pixels, **shared)
             .add(name="infer", uses=Inferencer, **infers)
         )
-    flow = flow.add(
+    return flow.add(
         name="score",
         uses=Scorer,
-        uses_with={**common, "card": card.to_json()},
+        uses_with={**common, "card": ""},
         # A long choice for one query must not hold up the others.
         allow_concurrent=True,
         **shared,
     )
-    return flow, control
-
-
-@dataclass(frozen=True, slots=True)
-class Worker:
-    """One process of a started Flow.
-
-    Attributes:
-        stage: The executor it runs, or ``gateway``.
-        sentinel: What becomes readable when it ends, for `multiprocessing.connection.wait`.
-        mark_ended: Tells Jina that it has ended; otherwise closing the Flow would wait a
-            minute for its farewell.
-    """
-
-    stage: str
-    sentinel: int
-    mark_ended: Callable[[], None]
-
-
-def workers(flow: Flow) -> list[Worker]:
-    """The processes of a started Flow. Jina has no public way to ask for them."""
-    found = []
-    for name, deployment in flow:
-        replicas = [pod for shard in deployment.shards.values() for pod in shard._pods]
-        found += [
-            Worker(name, pod.worker.sentinel, pod.is_shutdown.set)
-            for pod in replicas or [deployment.gateway_pod]
-        ]
-    return found
 
 
 def _free_port() -> int:

@@ -32,6 +32,13 @@ from alaas.core.types import (
     Views,
 )
 from alaas.core.wire import Failure, Item, PoolInfo
+from alaas.server import logs
+
+# What the readers below raise for a frame that `encode` did not write; numpy parses the names
+# of its types as Python does.
+_BROKEN = (
+    ArithmeticError, AttributeError, LookupError, RecursionError, SyntaxError, TypeError,
+)  # fmt: skip
 
 Content = Items | Admitted | Raws | Batch | Views | Scored | Notes | Selection | Stored
 
@@ -46,6 +53,7 @@ class Message:
         spent: Stage name to what was spent on it.
         problem: The error that ended it, as a problem document.
         left: When the last stage passed it on, by the clock that processes of a machine share.
+        request: Id of the request for which it is sent, for the logs of all processes.
     """
 
     plan: Plan
@@ -53,11 +61,14 @@ class Message:
     spent: Mapping[str, Spent] = field(default_factory=dict)
     problem: Mapping[str, Any] | None = None
     left: float = 0.0
+    request: str = field(default_factory=logs.current)
 
-    def after(self, stage: str, content: Content, started: float) -> Message:
+    def after(
+        self, stage: str, content: Content, started: float, counts: Mapping[str, int] | None = None
+    ) -> Message:
         """The message that `stage` passes on, which took it up at `started`."""
         busy, waited = monotonic() - started, max(0.0, started - self.left)
-        spent = Spent(busy, waited, getattr(content, "size", 0))
+        spent = Spent(busy, waited, getattr(content, "size", 0), counts or {})
         return replace(self, content=content, spent={**self.spent, stage: spent})
 
 
@@ -71,6 +82,7 @@ def encode(message: Message) -> tuple[bytes, bytes]:
         "seq": getattr(message.content, "seq", 0),
         "spent": {stage: astuple(spent) for stage, spent in message.spent.items()},
         "left": monotonic(),
+        "request": message.request,
         "problem": message.problem,
         "failures": [
             failure.to_json() for failure in getattr(message.content, "failures", ())
@@ -81,15 +93,27 @@ def encode(message: Message) -> tuple[bytes, bytes]:
 
 
 def decode(header: bytes, payload: bytes) -> Message:
-    """Read what `encode` wrote. Arrays share the payload's memory and are read-only."""
-    fields = json.loads(header)
+    """Read what `encode` wrote. Arrays share the payload's memory and are read-only.
+
+    Raises:
+        ValueError: Something else wrote it.
+    """
+    try:
+        return _read(json.loads(header), payload)
+    except _BROKEN as error:
+        raise ValueError(f"this is no frame: {type(error).__name__}: {error}") from error
+
+
+def _read(fields: dict[str, Any], payload: bytes) -> Message:
     plan = Plan(**{**fields["plan"], "needs": tuple(fields["plan"]["needs"])})
     content = _READERS[fields["kind"]](fields, memoryview(payload))
     if isinstance(content, Raws | Batch | Views | Scored):
         failures = tuple(Failure.from_json(one) for one in fields["failures"])
         content = replace(content, failures=failures)
     spent = {stage: Spent(*values) for stage, values in fields["spent"].items()}
-    return Message(plan, content, spent, fields["problem"], fields["left"])
+    return Message(
+        plan, content, spent, fields["problem"], fields["left"], fields["request"]
+    )  # fmt: skip
 
 
 def _write_items(items: Items) -> tuple[dict[str, Any], bytes]:
@@ -111,11 +135,14 @@ def _read_items(fields: dict[str, Any], payload: memoryview) -> Items:
 
 
 def _write_admitted(admitted: Admitted) -> tuple[dict[str, Any], bytes]:
-    return {"missing": admitted.missing, "known": admitted.known}, b""
+    fields = {"missing": admitted.missing, "known": admitted.known, "corrupt": admitted.corrupt}
+    return fields, b""
 
 
 def _read_admitted(fields: dict[str, Any], _: memoryview) -> Admitted:
-    return Admitted(fields["seq"], tuple(fields["missing"]), fields["known"])
+    return Admitted(
+        fields["seq"], tuple(fields["missing"]), fields["known"], corrupt=fields["corrupt"]
+    )  # fmt: skip
 
 
 def _write_raws(raws: Raws) -> tuple[dict[str, Any], bytes]:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import uuid
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Iterable
 from contextlib import aclosing
 from functools import partial
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, TypeVar
 
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
@@ -21,19 +20,16 @@ from alaas.pipeline.replay import Again
 from alaas.proto import convert, pools
 from alaas.proto.alaas.v1 import active_learning_pb2 as pb
 from alaas.proto.alaas.v1 import active_learning_pb2_grpc as stubs
-from alaas.server.errors import grpc_details, grpc_status, grpc_trailers
+from alaas.server import logs
+from alaas.server.accounting import Books, CallAccounting
+from alaas.server.calls import CUT, NAME, Context, Intake
+from alaas.server.grpc_guard import Guard
 from alaas.server.service import Service
-
-NAME = pb.DESCRIPTOR.services_by_name["ActiveLearning"].full_name
-
-Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 
 T = TypeVar("T")
 Message = TypeVar("Message", pb.QueryPart, pb.PushPart)
 
 _OPTIONS = [
-    # The pool of a unary query may be large; one that streams sends small parts.
-    ("grpc.max_receive_message_length", -1),
     ("grpc.max_send_message_length", -1),
     # Without this a second server on the same port would silently share its calls.
     ("grpc.so_reuseport", 0),
@@ -50,15 +46,11 @@ class ActiveLearning(stubs.ActiveLearningServicer):
         self, request: pb.QueryRequest, context: Context
     ) -> pb.QueryResponse:
         """Choose from a pool sent in one message."""
-        request_id = uuid.uuid4().hex
-        try:
-            response = await self._service.query(
-                convert.parameters_from_message(request.parameters),
-                Again(_items(request.items, 0)),
-                request_id=request_id,
-            )
-        except AlaasError as error:
-            await _abort(context, error, request_id)
+        response = await self._service.query(
+            convert.parameters_from_message(request.parameters),
+            Again(_items(request.items, 0)),
+            request_id=logs.request_id(),
+        )
         return convert.response_to_message(response)
 
     async def QueryStream(  # noqa: N802
@@ -68,7 +60,7 @@ class ActiveLearning(stubs.ActiveLearningServicer):
         first = await anext(aiter(parts), pb.QueryPart())
         parameters = convert.parameters_from_message(first.parameters)
         ask = partial(self._service.query, parameters, _pool(first, parts))
-        async with aclosing(_conversation(ask, context)) as events:
+        async with aclosing(_conversation(ask)) as events:
             async for event in events:
                 if isinstance(event, Progress):
                     yield pb.QueryEvent(progress=convert.progress_to_message(event))
@@ -79,15 +71,11 @@ class ActiveLearning(stubs.ActiveLearningServicer):
         self, request: pb.PushRequest, context: Context
     ) -> pb.PushResponse:
         """Store a pool sent in one message."""
-        request_id = uuid.uuid4().hex
-        try:
-            response = await self._service.push(
-                pools.parameters_from_message(request.parameters),
-                Again(_items(request.items, 0)),
-                request_id=request_id,
-            )
-        except AlaasError as error:
-            await _abort(context, error, request_id)
+        response = await self._service.push(
+            pools.parameters_from_message(request.parameters),
+            Again(_items(request.items, 0)),
+            request_id=logs.request_id(),
+        )
         return pools.response_to_message(response)
 
     async def PushStream(  # noqa: N802
@@ -97,7 +85,7 @@ class ActiveLearning(stubs.ActiveLearningServicer):
         first = await anext(aiter(parts), pb.PushPart())
         parameters = pools.parameters_from_message(first.parameters)
         ask = partial(self._service.push, parameters, _pool(first, parts))
-        async with aclosing(_conversation(ask, context)) as events:
+        async with aclosing(_conversation(ask)) as events:
             async for event in events:
                 if isinstance(event, Progress):
                     yield pb.PushEvent(progress=convert.progress_to_message(event))
@@ -108,20 +96,14 @@ class ActiveLearning(stubs.ActiveLearningServicer):
         self, request: pb.PoolsRequest, context: Context
     ) -> pb.PoolsResponse:
         """List the stored pools."""
-        try:
-            stored = await self._service.pools()
-        except AlaasError as error:
-            await _abort(context, error, uuid.uuid4().hex)
+        stored = await self._service.pools()
         return pb.PoolsResponse(pools=[pools.pool_to_message(one) for one in stored])
 
     async def DeletePool(  # noqa: N802
         self, request: pb.DeletePoolRequest, context: Context
     ) -> pb.DeletePoolResponse:
         """Delete a stored pool."""
-        try:
-            await self._service.delete_pool(request.name)
-        except AlaasError as error:
-            await _abort(context, error, uuid.uuid4().hex)
+        await self._service.delete_pool(request.name)
         return pb.DeletePoolResponse()
 
     async def Strategies(  # noqa: N802
@@ -136,10 +118,10 @@ class ActiveLearning(stubs.ActiveLearningServicer):
 
 
 async def _conversation(
-    ask: Callable[..., Coroutine[Any, Any, T]], context: Context
+    ask: Callable[..., Coroutine[Any, Any, T]],
 ) -> AsyncGenerator[Progress | T, None]:
     """Progress as it comes in, and the answer at the end."""
-    request_id = uuid.uuid4().hex
+    request_id = logs.request_id()
     news: asyncio.Queue[Progress | None] = asyncio.Queue()
     work = asyncio.create_task(ask(request_id=request_id, on_progress=news.put_nowait))
     work.add_done_callback(lambda _: news.put_nowait(None))
@@ -147,8 +129,6 @@ async def _conversation(
         while (progress := await news.get()) is not None:
             yield progress
         yield await work
-    except AlaasError as error:
-        await _abort(context, error, request_id)
     finally:
         work.cancel()
 
@@ -176,12 +156,6 @@ def _items(messages: Iterable[pb.Item], start: int) -> list[Item]:
     return items
 
 
-async def _abort(context: Context, error: AlaasError, request_id: str) -> Any:
-    await context.abort(
-        grpc_status(error), grpc_details(error), trailing_metadata=grpc_trailers(error, request_id)
-    )
-
-
 async def serve(
     service: Service, listener: Listener, credentials: grpc.ServerCredentials | None
 ) -> grpc.aio.Server:
@@ -195,7 +169,13 @@ async def serve(
     Returns:
         The server, accepting calls; its health is ``SERVING``.
     """
-    server = grpc.aio.server(options=_OPTIONS)
+    guard = Guard(service.settings.auth, service.metrics)
+    books = CallAccounting(Books(service.metrics, service.tracing))
+    longest = CUT * service.settings.limits.body_bytes
+    server = grpc.aio.server(
+        interceptors=[books, guard, Intake(service.admission)],
+        options=[*_OPTIONS, ("grpc.max_receive_message_length", longest)],
+    )
     stubs.add_ActiveLearningServicer_to_server(ActiveLearning(service), server)  # type: ignore[no-untyped-call]
     checks = _Health(service)
     health_pb2_grpc.add_HealthServicer_to_server(checks, server)

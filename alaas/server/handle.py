@@ -19,8 +19,8 @@ from alaas.config import Settings, load
 from alaas.core.errors import SetupError, from_problem
 from alaas.strategies import registry
 
-STOP_S = 45.0
-"""Seconds that a stopping server gets: its queries' time to finish, and some more."""
+STOP_S = 15.0
+"""Seconds that a stopping server gets, beside those that the configuration gives its queries."""
 
 
 class Server:
@@ -130,7 +130,7 @@ class Server:
                 self._await_ready(process)
             except SetupError:
                 # A signal before it was ready has ended it, in good order.
-                if process.wait(STOP_S) != 0:
+                if process.wait(self._patience_s) != 0:
                     raise
             process.wait()
         self.stop()
@@ -179,6 +179,11 @@ class Server:
         """Process id of the server, while it runs."""
         return None if self._process is None else self._process.pid
 
+    @property
+    def _patience_s(self) -> float:
+        shutdown = self.settings.shutdown
+        return shutdown.grace_s + shutdown.timeout_s + STOP_S
+
     def stop(self) -> int | None:
         """Finish what is in flight and end the server.
 
@@ -190,7 +195,7 @@ class Server:
             return None
         process.terminate()
         try:
-            return process.wait(STOP_S)
+            return process.wait(self._patience_s)
         except subprocess.TimeoutExpired:
             process.kill()
             return process.wait()

@@ -2,23 +2,31 @@
 
 from __future__ import annotations
 
-import uuid
-from time import perf_counter
-from typing import Any
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeAlias
 
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse
-from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from alaas import __version__
-from alaas.core.errors import AlaasError, Internal, MethodNotAllowed, NotFound
-from alaas.server import schema, selection, websocket
-from alaas.server.errors import PROBLEM_JSON, problem
-from alaas.server.metrics import Metrics
+from alaas.core.errors import AlaasError, Internal, MethodNotAllowed, NotFound, RequestTimeout
+from alaas.server import guard, probes, schema, selection, websocket
+from alaas.server.accounting import GONE, Accounting, Books
+from alaas.server.auth import caller_of
+from alaas.server.bodies import held_bytes
+from alaas.server.errors import PROBLEM_JSON, problem, retry_after
+from alaas.server.jobs import routes as jobs
+from alaas.server.limits import Admission
+from alaas.server.metrics import CONTENT_TYPE
 from alaas.server.service import Service
 from alaas.strategies import registry
+
+POOLED = frozenset({"/query", "/push", "/post", "/jobs"})
+"""Where a POST brings a pool, of which there may be so many at once."""
+
+_Handler: TypeAlias = Callable[[Request, Exception], Awaitable[Response]]
 
 
 def create_app(service: Service) -> FastAPI:
@@ -33,69 +41,77 @@ def create_app(service: Service) -> FastAPI:
         summary="Active Learning as a Service: post a pool and a budget, get back the items "
         "most worth labelling.",
     )
-    app.add_middleware(_Accounting, metrics=service.metrics)
-    app.add_exception_handler(AlaasError, _as_problem)
-    app.add_exception_handler(HTTPException, _as_problem)
-    app.add_exception_handler(Exception, _as_problem)
+    as_problem = _problems(service.admission)
+    app.add_middleware(_Admitting, admission=service.admission, as_problem=as_problem)
+    guard.protect(app, service.settings.auth, service.metrics)
+    app.add_middleware(Accounting, books=Books(service.metrics, service.tracing))
+    for kind in (AlaasError, HTTPException, Exception):
+        app.add_exception_handler(kind, as_problem)
+    app.add_exception_handler(ConnectionResetError, _gone)
     selection.add_routes(app, service)
+    jobs.add_routes(app)
     _add_catalogue(app, service)
     _add_probes(app, service)
     app.add_api_websocket_route("/ws", websocket.endpoint(service))
     return app
 
 
-class _Accounting:
-    """Names each request, counts it, and sends its name back."""
+class _Admitting:
+    """Takes on requests that bring a pool, or refuses them before they are read."""
 
-    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+    def __init__(self, app: ASGIApp, *, admission: Admission, as_problem: _Handler) -> None:
         self._app = app
-        self._metrics = metrics
+        self._admission = admission
+        self._as_problem = as_problem
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
+        if scope["type"] != "http" or scope["method"] != "POST" or scope["path"] not in POOLED:
             await self._app(scope, receive, send)
             return
-        request_id = uuid.uuid4().hex
-        scope.setdefault("state", {})["id"] = request_id
-        status = 500
-        started = perf_counter()
-
-        async def named(message: Message) -> None:
-            nonlocal status
-            if message["type"] == "http.response.start":
-                status = message["status"]
-                MutableHeaders(scope=message)["X-Request-ID"] = request_id
-            await send(message)
-
+        request = Request(scope)
+        size = held_bytes(request.headers, self._admission.limits)
         try:
-            await self._app(scope, receive, named)
-        finally:
-            # The route's pattern, never the path: a label must not hold what a caller wrote.
-            route = getattr(scope.get("route"), "path", "unknown")
-            self._metrics.requests.labels(route, scope["method"], str(status)).inc()
-            self._metrics.request_seconds.labels(route).observe(perf_counter() - started)
+            ticket = self._admission.enter(caller_of(request).name, size=size)
+        except AlaasError as error:
+            await (await self._as_problem(request, error))(scope, receive, send)
+            return
+        with ticket:
+            request.state.ticket = ticket
+            await self._app(scope, receive, send)
 
 
-async def _as_problem(request: Request, error: Exception) -> Response:
-    """Answer any error: ours as it is, the router's by its status, others without a word."""
-    headers: dict[str, str] = {}
-    if isinstance(error, HTTPException):
-        headers.update(error.headers or {})
-        method, path = request.method, request.url.path
-        known: AlaasError = (
-            MethodNotAllowed(f"{path} does not take {method}")
-            if error.status_code == 405
-            else NotFound(f"there is nothing at {path}")
-        )
-    else:
-        known = error if isinstance(error, AlaasError) else Internal("an error of the service")
-    if getattr(request.state, "unread", False):
-        # What is left of the body will not be read: the client must not wait to send it.
-        headers["Connection"] = "close"
-    if known.status == 503:
-        headers["Retry-After"] = "1"
-    document = problem(known, getattr(request.state, "id", ""))
-    return JSONResponse(document, known.status, headers, media_type=PROBLEM_JSON)
+def _problems(admission: Admission) -> _Handler:
+    """What answers errors."""
+
+    async def as_problem(request: Request, error: Exception) -> Response:
+        """Answer any error: ours as it is, the router's by its status, others without a word."""
+        headers: dict[str, str] = {}
+        if isinstance(error, HTTPException):
+            headers.update(error.headers or {})
+            method, path = request.method, request.url.path
+            known: AlaasError = (
+                MethodNotAllowed(f"{path} does not take {method}")
+                if error.status_code == 405
+                else NotFound(f"there is nothing at {path}")
+            )
+        else:
+            known = error if isinstance(error, AlaasError) else Internal("an error of the service")
+        admission.refused(known)
+        # Of a body that has not been read, the connection takes the rest; not so one that does
+        # not come, or that waits for a word to come.
+        if isinstance(known, RequestTimeout) or "expect" in request.headers:
+            headers["Connection"] = "close"
+        if (seconds := retry_after(known)) is not None:
+            headers["Retry-After"] = seconds
+        document = problem(known, getattr(request.state, "id", ""))
+        return JSONResponse(document, known.status, headers, media_type=PROBLEM_JSON)
+
+    return as_problem
+
+
+async def _gone(request: Request, error: Exception) -> Response:
+    """Nobody will read this: the client closed the connection before its request was complete."""
+    return Response(status_code=int(GONE))
 
 
 def _add_catalogue(app: FastAPI, service: Service) -> None:
@@ -108,6 +124,11 @@ def _add_catalogue(app: FastAPI, service: Service) -> None:
     async def models() -> dict[str, Any]:
         """The loaded model: its classes, its digest and its preprocessing."""
         return {"models": service.models()}
+
+    @app.get("/info", tags=["catalogue"], operation_id="info", response_model=schema.Info)
+    async def info() -> Response:
+        """What runs here, how it can be asked, and what it takes."""
+        return JSONResponse(service.info())
 
     unknown: dict[int | str, dict[str, Any]] = {
         404: {"model": schema.Problem, "description": "No such pool."}
@@ -148,25 +169,9 @@ def _add_probes(app: FastAPI, service: Service) -> None:
     async def root() -> dict[str, Any]:
         return {"service": "ALaaS", "version": __version__, "docs": "/docs"}
 
-    @app.get("/livez", tags=["operation"], operation_id="livez")
-    async def livez() -> dict[str, str]:
-        """Whether the gateway's event loop answers."""
-        return {"status": "alive"}
-
-    @app.get(
-        "/readyz",
-        tags=["operation"],
-        operation_id="readyz",
-        responses={503: {"model": schema.Problem, "description": "A stage does not answer."}},
-    )
-    async def readyz() -> dict[str, str]:
-        """Whether every stage answers, proved by a query or by a canary of its own."""
-        await service.check()
-        return {"status": "ready"}
+    probes.add_routes(app, service.readiness)
 
     @app.get("/metrics", tags=["operation"], operation_id="metrics", response_class=Response)
     async def metrics() -> Response:
         """Figures for Prometheus."""
-        return Response(
-            service.metrics.exposition(), media_type="text/plain; version=0.0.4; charset=utf-8"
-        )
+        return Response(service.metrics.exposition(), media_type=CONTENT_TYPE)

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import errno
+import os
 import socket
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
 
 from alaas.config.listeners import Listener
 from alaas.core.errors import PortInUse, SetupError
@@ -25,8 +29,32 @@ def check_free(listener: Listener) -> None:
             probe.bind((host, port))
         except OSError as error:
             if error.errno == errno.EADDRINUSE:
+                user = holder(port)
+                by = "" if user is None else f" by process {user}"
                 raise PortInUse(
-                    f"port {port} on {host} is in use; "
+                    f"port {port} on {host} is in use{by}; "
                     f"set active_learning.al_worker.port to another"
                 ) from error
             raise SetupError(f"cannot listen on {host}:{port}: {error.strerror}") from error
+
+
+def holder(port: int) -> int | None:
+    """The process that listens on a port of this machine, where that can be known.
+
+    Linux tells of one's own processes, and root of all.
+    """
+    sockets = {f"socket:[{inode}]" for inode in _listening(port)}
+    for link in Path("/proc").glob("[0-9]*/fd/*") if sockets else ():
+        with suppress(OSError):  # it has ended, or is somebody else's
+            if os.readlink(link) in sockets:
+                return int(link.parts[2])
+    return None
+
+
+def _listening(port: int) -> Iterator[str]:
+    for table in ("/proc/net/tcp", "/proc/net/tcp6"):
+        with suppress(OSError):
+            for line in Path(table).read_text(encoding="ascii").splitlines()[1:]:
+                _, local, _, state, *rest = line.split()
+                if state == "0A" and int(local.rpartition(":")[2], 16) == port:
+                    yield rest[5]

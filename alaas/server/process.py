@@ -8,21 +8,47 @@ import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
-_PR_SET_PDEATHSIG = 1
+from alaas.server import pulse
+
+_PR_SET_PDEATHSIG, _PR_SET_NAME = 1, 15
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -2, -3, -8
 
 
-def settle() -> None:
-    """Die with the parent, and leave its signals to the parent.
+def begin(name: str, parent: int, beats: Path) -> None:
+    """Make a process that was just forked one of a server's own.
 
-    A Flow whose parent was killed would hold its ports for ever. And Ctrl-C reaches a
-    whole process group: outside of the parent's, this process goes on until the parent
-    has drained what is in flight and asks it to stop.
+    It dies with its parent: processes whose parent was killed would hold their ports for
+    ever. It leaves the terminal's signals to the parent: Ctrl-C reaches a whole process
+    group, and outside of it this process goes on until the parent has drained what is in
+    flight. And it does not write where the parent's caller reads.
+
+    Args:
+        name: What it is, such as ``infer-0``, for whoever lists processes.
+        parent: The process that it was forked from.
+        beats: Where it shows that it lives.
     """
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_DFL)
     os.setpgid(0, 0)
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        ctypes.CDLL(None).prctl(_PR_SET_NAME, name.encode())
+    if os.getppid() != parent:  # it died before this one asked to be told
+        os._exit(1)
+    os.dup2(2, 1)
+    pulse.settle(beats)
+
+
+def settle() -> None:
+    """Show that this process lives, from its event loop, which runs by now.
+
+    And die of a wrong pointer: Jina takes SIGSEGV over, which Python cannot handle, so that
+    the faulting instruction would be tried again for ever.
+    """
+    signal.signal(signal.SIGSEGV, signal.SIG_DFL)
+    pulse.start()
 
 
 def keep_memory() -> None:

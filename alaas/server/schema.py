@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+import math
+import sys
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from alaas.config import PushParameters, QueryParameters
+from alaas.config import LimitsSettings, PushParameters, QueryParameters
 from alaas.core import wire
 from alaas.core.errors import FieldError, MalformedJSON, NotFound, ValidationFailed
 from alaas.core.wire import Failure, Item, item_from_json
+from alaas.server.limits import check_document, check_inline
 
 ENDPOINTS = {"/": "query", "/query": "query", "/push": "push"}
 """What the `execEndpoint` of an old request may name, and what is meant."""
@@ -141,6 +144,18 @@ class PushAnswer(BaseModel):
     requestId: str  # noqa: N815  # as in the header of the answer to a query
 
 
+class Info(BaseModel):
+    """What runs, how it can be asked, and what it takes."""
+
+    name: str = Field(description="Name of the service, as it is configured.")
+    version: str = Field(description="Version of the software.")
+    protocols: list[str]
+    models: list[dict[str, str]] = Field(description="Name and digest of each model.")
+    limits: dict[str, float | None] = Field(
+        description="What one item, one query and one caller may cost; null is without a limit."
+    )
+
+
 class Fault(BaseModel):
     """One field at fault."""
 
@@ -161,33 +176,74 @@ class Problem(BaseModel):
     errors: list[Fault]
 
 
-def read_json(body: bytes) -> Any:
+def read_json(body: bytes | bytearray, *, depth: int) -> Any:
     """Parse a body.
 
+    Args:
+        body: The bytes.
+        depth: Arrays and objects that may be inside each other.
+
     Raises:
-        MalformedJSON: It is not JSON, or nested too deeply.
-        ValidationFailed: It holds NaN or an infinity, which JSON does not know.
+        MalformedJSON: It is not JSON, or a number in it has thousands of digits.
+        ValidationFailed: It is nested too deeply, or holds NaN or an infinity, which JSON does
+            not know.
     """
-
-    def refuse(constant: str) -> NoReturn:
-        raise ValidationFailed(
-            f"{constant} is not a JSON number",
-            errors=[FieldError("", f"{constant} is not allowed")],
-        )
-
     try:
-        return json.loads(body, parse_constant=refuse)
+        document = json.loads(body, parse_constant=_refuse, parse_float=_finite)
     except RecursionError:
-        raise MalformedJSON("the body is nested too deeply") from None
-    except ValueError as error:
+        raise MalformedJSON(_too_deep(depth)) from None
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise MalformedJSON(f"the body is not JSON: {error}") from None
+    except ValueError:  # Python converts no integer of more digits
+        most = sys.get_int_max_str_digits()
+        raise MalformedJSON(f"a number in the body has more than {most} digits") from None
+    _check_depth(document, depth)
+    return document
 
 
-def read_query(document: Any) -> tuple[dict[str, Any], list[Item | Failure]]:
+def _refuse(constant: str) -> NoReturn:
+    raise ValidationFailed(
+        f"{constant} is not a JSON number", errors=[FieldError("", f"{constant} is not allowed")]
+    )
+
+
+def _finite(digits: str) -> float:
+    value = float(digits)
+    if math.isinf(value):
+        raise ValidationFailed(f"the number {digits[:20]} is too large")
+    return value
+
+
+def _check_depth(document: Any, depth: int) -> None:
+    """Look at all arrays and objects, level by level: what calls itself would end too early."""
+    level = [document] if isinstance(document, dict | list) else []
+    for _ in range(depth):
+        level = [
+            child
+            for one in level
+            for child in (one.values() if isinstance(one, dict) else one)
+            if isinstance(child, dict | list)
+        ]
+    if level:
+        raise ValidationFailed(_too_deep(depth), errors=[FieldError("", _too_deep(depth))])
+
+
+def _too_deep(depth: int) -> str:
+    return f"the body is nested more than {depth} levels deep (limits.depth)"
+
+
+def read_query(
+    document: Any, limits: LimitsSettings | None = None
+) -> tuple[dict[str, Any], list[Item | Failure]]:
     """Take a request apart into its parameters and its pool.
+
+    Args:
+        document: The request.
+        limits: How many items a document may have; None where it is a part of a stream.
 
     Raises:
         ValidationFailed: A part is missing or of another type; the error names it.
+        TooManyItems: It has more items than it may.
     """
     parameters = read_parameters(document)
     data = document.get("data")
@@ -197,7 +253,12 @@ def read_query(document: Any) -> tuple[dict[str, Any], list[Item | Failure]]:
         data = []
     if not isinstance(data, list):
         raise _invalid("/data", f"must be a list, got {type(data).__name__}")
-    return parameters, read_items(data)
+    if limits is None:
+        return parameters, read_items(data)
+    check_document(len(data), limits)
+    items = read_items(data)
+    check_inline(sum(isinstance(one, Item) and one.blob is not None for one in items), limits)
+    return parameters, items
 
 
 def read_parameters(document: Any) -> dict[str, Any]:

@@ -11,10 +11,10 @@ from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 
-from alaas.core.errors import AlaasError
 from alaas.core.wire import Failure, Item, QueryResponse
 from alaas.server import schema
 from alaas.server.bodies import JSON, LINES, Body, read_body
+from alaas.server.jobs.idempotency import once
 from alaas.server.service import Service
 
 T = TypeVar("T")
@@ -30,9 +30,12 @@ _PROBLEMS: dict[int | str, dict[str, Any]] = {
     for status, description in {
         400: "The body is not JSON.",
         404: "No such strategy, pool or endpoint.",
+        408: "The request does not come to its end.",
         409: "The service stores nothing, and a pool is to be stored or read.",
+        413: "The body has more bytes or items than it may.",
         415: f"The body is neither `{JSON}` nor `{LINES}`.",
         422: "A field has a value that is not allowed, the pool is empty, or all items failed.",
+        429: "The API key has as many requests under way as it may.",
         502: "All items failed, and the servers that hold them are to blame.",
         503: "The service cannot answer now.",
         504: "The query did not finish within its `timeout_s`.",
@@ -73,7 +76,7 @@ def add_routes(app: FastAPI, service: Service) -> None:
         content[LINES] = {"schema": {"type": "string"}}
         app.add_api_route(
             f"/{handler.__name__}",
-            handler,
+            once(handler),
             methods=["POST"],
             response_model=given,
             responses=_PROBLEMS,
@@ -127,10 +130,6 @@ async def _outcome(request: Request, body: Body, work: Coroutine[Any, Any, T]) -
         return await task if task.done() else None
     except ConnectionResetError:
         return None
-    except AlaasError:
-        if body.lines is not None:
-            request.state.unread = not await body.lines.discard()
-        raise
     finally:
         watcher.cancel()
         task.cancel()

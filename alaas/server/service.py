@@ -3,31 +3,31 @@
 from __future__ import annotations
 
 import asyncio
-import time
 import uuid
-from collections.abc import AsyncIterable, Iterator, Mapping
+from collections.abc import AsyncIterable, Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any, TypeVar
 
 import structlog
 
+from alaas import __version__
 from alaas.config import PushParameters, QueryParameters, Settings, parse_parameters, parse_push
-from alaas.core.errors import AlaasError, Internal, NotReady, StoreDisabled
-from alaas.core.types import Items, Plan
-from alaas.core.wire import Item, PoolInfo, Progress, PushResponse, QueryResponse
+from alaas.core.errors import AlaasError, Internal, StoreDisabled
+from alaas.core.wire import PoolInfo, Progress, PushResponse, QueryResponse
 from alaas.models.card import ModelCard
 from alaas.pipeline import push, query
 from alaas.pipeline.engine import Engine
 from alaas.pipeline.ledger import OnProgress, Part
 from alaas.pipeline.replay import Again, Replay
+from alaas.server import logs
+from alaas.server.limits import Admission
 from alaas.server.metrics import Metrics
+from alaas.server.observed import Observed
+from alaas.server.readiness import Readiness
+from alaas.server.status import UNSUPERVISED, Status
+from alaas.server.tracing import Tracing
 from alaas.strategies import registry
-
-FRESH_S = 10.0
-"""Seconds for which a micro-batch that went through every stage proves them alive."""
-
-CANARY_S = 5.0
-"""Seconds that a canary may take."""
 
 log = structlog.get_logger()
 
@@ -42,21 +42,33 @@ class Service:
         settings: The configuration.
         card: The model.
         metrics: Where to count.
+        tracing: Where to draw spans; by default as the configuration says.
+        status: What the supervisor knows; by default nobody supervises.
     """
 
     def __init__(
-        self, engine: Engine, settings: Settings, card: ModelCard, metrics: Metrics
+        self,
+        engine: Engine,
+        settings: Settings,
+        card: ModelCard,
+        metrics: Metrics,
+        tracing: Tracing | None = None,
+        *,
+        status: Callable[[], Status] = lambda: UNSUPERVISED,
     ) -> None:
         self.engine = engine
         self.settings = settings
         self.card = card
         self.metrics = metrics
-        self.stopping = False
+        self.tracing = tracing or Tracing(settings.tracing, settings.name)
+        self._observed = Observed(engine, metrics, self.tracing)
+        self.admission = Admission(settings.limits, metrics)
+        self.readiness = Readiness(
+            engine, status=status, patience_s=settings.supervision.hang_s, proved=self._count
+        )
         self._running = 0
         self._idle = asyncio.Event()
         self._idle.set()
-        self._proved = -FRESH_S
-        self._probe = asyncio.Lock()
 
     async def query(
         self,
@@ -65,28 +77,32 @@ class Service:
         *,
         request_id: str | None = None,
         on_progress: OnProgress | None = None,
+        is_job: bool = False,
     ) -> QueryResponse:
         """Answer one query.
 
         Args:
             parameters: As the caller sent them.
             source: The pool, in parts as they arrive.
-            request_id: Id of the query; a new one where it has none.
+            request_id: Id of the request; by default that of the call, or a new one.
             on_progress: Called after every micro-batch.
+            is_job: Whether nobody waits for it, so that `limits.query_s` does not hold.
 
         Raises:
             AlaasError: Nothing else; an error that is not ours is logged and becomes `Internal`.
         """
-        request_id = request_id or uuid.uuid4().hex
+        request_id = request_id or logs.request_id()
         with self._watched(request_id), _kept(source) as pool:
             response = await query.run(
-                self.engine,
-                self._limited(parse_parameters(parameters)),
+                self._observed,
+                self._limited(parse_parameters(parameters), is_job),
                 pool,
                 defaults=self.settings.active_learning.strategy,
-                request_id=request_id,
+                request_id=uuid.uuid4().hex,  # callers may use their own ids twice
                 on_progress=self._proving(on_progress),
+                fetched_bytes=self.settings.limits.fetched_bytes,
             )
+        response = replace(response, request_id=request_id)
         self.metrics.answered(response)
         log.info(
             "answered",
@@ -106,30 +122,34 @@ class Service:
         *,
         request_id: str | None = None,
         on_progress: OnProgress | None = None,
+        is_job: bool = False,
     ) -> PushResponse:
         """Store one pool under a name, for queries to choose from.
 
         Args:
             parameters: As the caller sent them.
             source: The pool, in parts as they arrive.
-            request_id: Id of the push; a new one where it has none.
+            request_id: Id of the request; by default that of the call, or a new one.
             on_progress: Called after every micro-batch.
+            is_job: Whether nobody waits for it, so that `limits.query_s` does not hold.
 
         Raises:
             AlaasError: As `query` does.
         """
-        request_id = request_id or uuid.uuid4().hex
+        request_id = request_id or logs.request_id()
         with self._watched(request_id), _kept(source) as pool:
-            checked = self._limited(parse_push(parameters))
+            checked = self._limited(parse_push(parameters), is_job)
             await self.engine.pools()  # where nothing is stored, nothing is computed either
             response = await push.run(
-                self.engine,
+                self._observed,
                 checked,
                 pool,
                 defaults=self.settings.active_learning.strategy,
-                request_id=request_id,
+                request_id=uuid.uuid4().hex,  # callers may use their own ids twice
                 on_progress=self._proving(on_progress),
+                fetched_bytes=self.settings.limits.fetched_bytes,
             )
+        response = replace(response, request_id=request_id)
         self.metrics.pushed(response)
         log.info(
             "stored",
@@ -147,7 +167,7 @@ class Service:
         Raises:
             StoreDisabled: The service stores nothing.
         """
-        with self._watched(uuid.uuid4().hex):
+        with self._watched(logs.request_id()):
             pools = sorted(await self.engine.pools(), key=lambda pool: pool.name)
         self.metrics.listed(pools)
         return pools
@@ -158,7 +178,7 @@ class Service:
         Raises:
             UnknownPool: There is none of that name.
         """
-        with self._watched(uuid.uuid4().hex):
+        with self._watched(logs.request_id()):
             (pool,) = await self.engine.pools(name)
         return pool
 
@@ -168,16 +188,16 @@ class Service:
         Raises:
             UnknownPool: There is none of that name.
         """
-        request_id = uuid.uuid4().hex
+        request_id = logs.request_id()
         with self._watched(request_id):
             await self.engine.drop(name)
         self.metrics.deleted(name)
         log.info("deleted", request_id=request_id, pool=name)
 
-    def _limited(self, parameters: P) -> P:
+    def _limited(self, parameters: P, is_job: bool) -> P:
         """The parameters with no more time than the configuration allows."""
         longest = self.settings.limits.query_s
-        if longest is None:
+        if longest is None or is_job:
             return parameters
         given = parameters.timeout_s or longest
         return parameters.model_copy(update={"timeout_s": min(given, longest)})
@@ -187,7 +207,7 @@ class Service:
 
         def note(progress: Progress) -> None:
             if progress.done:
-                self._proved = time.monotonic()
+                self.readiness.prove()
             if on_progress is not None:
                 on_progress(progress)
 
@@ -207,9 +227,12 @@ class Service:
 
     @contextmanager
     def _watched(self, request_id: str) -> Iterator[None]:
-        if self.stopping:
-            raise NotReady("the service is stopping")
-        with self.held(), self.metrics.in_flight.track_inprogress():
+        self.readiness.check_admission()
+        with (
+            self.held(),
+            self.metrics.in_flight.track_inprogress(),
+            logs.about(request_id),
+        ):
             try:
                 yield
             except AlaasError as error:
@@ -230,7 +253,7 @@ class Service:
         Args:
             longest_s: Seconds after which to wait no longer.
         """
-        self.stopping = True
+        self.readiness.stopping = True
         try:
             await asyncio.wait_for(self._idle.wait(), longest_s)
         except TimeoutError:
@@ -244,37 +267,29 @@ class Service:
         """Every model that is loaded, as `GET /models` lists it."""
         return [self.card.to_json()]
 
-    async def check(self) -> None:
-        """Make sure that every stage answers.
+    def info(self) -> dict[str, Any]:
+        """What runs, how it can be asked, and what it takes, as `GET /info` says it."""
+        return {
+            "name": self.settings.name,
+            "version": __version__,
+            "protocols": list(self.settings.active_learning.al_worker.protocol),
+            "models": [{"name": self.card.name, "digest": self.card.digest}],
+            "limits": self.settings.limits.model_dump(),
+        }
 
-        A query that was answered within the last seconds proves it; otherwise a canary,
-        one drawn picture, goes through all of them.
+    async def check(self) -> None:
+        """Make sure that every stage answers, as `Readiness.check` does.
 
         Raises:
-            NotReady: The service is stopping, or a stage does not answer.
+            NotReady: The service is starting or stopping, or a stage does not answer.
+            NoReplica: A stage has no living process.
         """
-        if self.stopping:
-            raise NotReady("the service is stopping")
-        async with self._probe:
-            if time.monotonic() - self._proved < FRESH_S:
-                return
-            try:
-                async with asyncio.timeout(CANARY_S):
-                    await self._canary()
-                    await self._count()
-            except (AlaasError, TimeoutError) as error:
-                raise NotReady(f"a stage does not answer: {str(error) or 'timeout'}") from error
-            self._proved = time.monotonic()
+        await self.readiness.check()
 
-    async def _canary(self) -> None:
-        name = f"canary-{uuid.uuid4().hex}"
-        plan = Plan(name, "least_confidence", {}, 0, 1, ("probs",), cache=False)
-        try:
-            scored = await self.engine.process(plan, Items(0, (Item("canary", blob=CANARY),)))
-        finally:
-            await self.engine.discard(plan)
-        if scored.failures:
-            raise NotReady(scored.failures[0].message)
+    @property
+    def stopping(self) -> bool:
+        """Whether new queries are refused."""
+        return self.readiness.stopping
 
     async def _count(self) -> None:
         """Learn of the pools that were there before this process was."""
@@ -292,17 +307,3 @@ def _kept(source: AsyncIterable[Part]) -> Iterator[Replay | Again]:
         yield pool
     finally:
         pool.close()
-
-
-def _drawn() -> bytes:
-    from io import BytesIO
-
-    from PIL import Image
-
-    stream = BytesIO()
-    Image.linear_gradient("L").resize((16, 16)).save(stream, "PNG")
-    return stream.getvalue()
-
-
-CANARY: bytes = _drawn()
-"""A picture that is within any limits: 16 x 16, grey, a gradient."""

@@ -1,4 +1,4 @@
-"""The life of a server: check, start, announce, wait for a signal, drain, end."""
+"""The life of a server: check, start, announce, supervise, drain, end."""
 
 from __future__ import annotations
 
@@ -6,37 +6,46 @@ import contextlib
 import json
 import os
 import signal
-import tempfile
-import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from multiprocessing import connection
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from types import FrameType
+from typing import TYPE_CHECKING
 
 import structlog
 
 from alaas.config import Settings
 from alaas.config.listeners import Listener
 from alaas.core.errors import Internal, SetupError
-from alaas.models.card import ModelCard, resolved
-from alaas.models.describe import describe
-from alaas.server import logs
+from alaas.data import credentials
+from alaas.models.card import ModelCard
+from alaas.models.describe import Description
+from alaas.server import auth, handover, logs, runtime, tls
+from alaas.server.fleet import Fleet, Replica, await_end
+from alaas.server.jobs import database
 from alaas.server.ports import check_free
+from alaas.server.status import State, Status
 from alaas.strategies import registry
 
 if TYPE_CHECKING:
-    from alaas.server.flow import Worker
+    from alaas.server.flow import Crew
 
 log = structlog.get_logger()
 
 READY_S = 120.0
-"""Seconds that a started Flow gets until its first canary has come through."""
+"""Seconds that started stages get until their first canary has come through."""
 
-POLL_S = 0.2
-"""Seconds between two looks at whether a signal has come."""
+ASK_S = 1.0
+"""Seconds that the gateway gets to say that it is ready; a canary goes on without the asker."""
+
+POLL_S = 0.1
+"""Seconds between two looks at the processes, where none of them ends."""
+
+LEAVE_S = 10.0
+"""Seconds that processes get to end which have nothing left to do."""
 
 OnReady = Callable[[Mapping[str, str]], None]
 
@@ -54,71 +63,216 @@ def serve(settings: Settings, on_ready: OnReady) -> None:
     Raises:
         SetupError: It cannot start: a port is taken, the model cannot be loaded, a
             hyper-parameter is wrong.
+        Internal: The gateway ended, or a stage dies again and again.
+        SystemExit: A second signal came while it was finishing what was in flight.
     """
-    stop = threading.Event()
-    for name in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(name, lambda *_: stop.set())
+    signals = Signals()
     logs.configure(settings.log)
+    log.info("access", served=auth.served(settings.auth))
     chosen = settings.active_learning.strategy
     registry.check_params(registry.get(chosen.type), chosen.params)
+    credentials.require(settings.fetch)
     listeners = settings.active_learning.al_worker.listeners
+    if (secret := settings.active_learning.al_worker.tls) is not None:
+        tls.check(secret)
     for listener in listeners:
         check_free(listener)
+    database.prepare(database.location(settings))
     log.info("loading model", name=chosen.model.name, weights=chosen.model.weights)
-    card = describe(chosen.model, stopped=stop.is_set)
-    if card is None:
-        return
-    settings = _settled(settings, card)
-    # Jina is imported as late as this so that a mistake is reported before it is paid for.
-    from alaas.server.flow import RuntimeFailToStart, build, workers
-
-    runtime = tempfile.TemporaryDirectory(prefix="alaas-")
-    flow, control = build(settings, card, Path(runtime.name))
-    log.info("starting", stages="fetch, preprocess, infer, score")
     try:
-        # Jina draws banners on standard output, which belongs to the caller.
-        with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere), flow:
-            # Importing jina has taken over SIGINT.
-            for name in (signal.SIGINT, signal.SIGTERM):
-                signal.signal(name, lambda *_: stop.set())
-            if _wait_ready(control, stop):
-                on_ready(urls(listeners))
-                _watch(workers(flow), stop)
-                log.info("stopping", detail="queries in flight are finished first")
-    except RuntimeFailToStart as error:
-        raise SetupError("a stage did not start; the lines above say why") from error
+        with (
+            runtime.folder() as folder,
+            contextlib.closing(Description(chosen.model)) as description,
+        ):
+            # Jina takes long to import; meanwhile the model is being loaded.
+            from alaas.server.flow import Crew
+
+            signals.take()  # jina has taken over SIGINT
+            supervisor = Supervisor(settings, Crew(settings, folder), folder, signals)
+            supervisor.run(description, lambda: on_ready(urls(listeners)))
     finally:
-        # A second signal, while the interpreter shuts down, must not undo a clean end.
-        for name in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(name, signal.SIG_IGN)
-        runtime.cleanup()
+        # A further signal, while the interpreter shuts down, must not undo a clean end.
+        signals.ignore()
         log.info("stopped")
 
 
-def _settled(settings: Settings, card: ModelCard) -> Settings:
-    """The configuration with the runtime that the model was loaded with: for all replicas."""
-    chosen = settings.active_learning.strategy
-    strategy = chosen.model_copy(update={"model": resolved(chosen.model, card)})
-    active = settings.active_learning.model_copy(update={"strategy": strategy})
-    return settings.model_copy(update={"active_learning": active})
+class Signals:
+    """The signals to stop that have come: the first is a wish, the second an order."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.last = 0
+        self.take()
+
+    def take(self) -> None:
+        """Take SIGINT and SIGTERM over."""
+        for name in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(name, self._note)
+
+    def ignore(self) -> None:
+        """Ignore them from now on."""
+        for name in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(name, signal.SIG_IGN)
+
+    def _note(self, number: int, _: FrameType | None) -> None:
+        self.count += 1
+        self.last = number
 
 
-def _watch(alive: Sequence[Worker], stop: threading.Event) -> None:
-    """Wait for a signal, and say when a process of the Flow ends on its own.
+class Supervisor:
+    """Starts the processes of a server, keeps them going, and ends them.
 
-    Raises:
-        Internal: The gateway has ended: nobody can be served.
+    Args:
+        settings: The configuration.
+        crew: The processes, and how each is started.
+        folder: The runtime folder.
+        signals: The signals to stop.
     """
-    left = {worker.sentinel: worker for worker in alive}
-    while not stop.is_set():
-        for sentinel in connection.wait(list(left), timeout=POLL_S):
-            worker = left.pop(cast("int", sentinel))
-            worker.mark_ended()
-            if stop.is_set():
-                return
-            log.error("a process of the server ended", stage=worker.stage)
-            if worker.stage == "gateway":
-                raise Internal("the gateway ended unexpectedly")
+
+    def __init__(self, settings: Settings, crew: Crew, folder: Path, signals: Signals) -> None:
+        self._settings = settings
+        self._crew = crew
+        self._folder = folder
+        self._signals = signals
+        self._fleet: Fleet | None = None
+        self._told = Status()
+        self._state: State = "starting"
+        self._progress = "the model is being loaded"
+        self._ready_by = 0.0
+
+    def run(self, description: Description, on_ready: Callable[[], None]) -> None:
+        """Do all of it, until a signal comes.
+
+        Args:
+            description: The model, which is being loaded.
+            on_ready: Called once, when every stage has answered.
+        """
+        self._tell()
+        self._gateway = Replica(
+            self._crew.gateway, self._crew.start(self._crew.gateway), self._folder
+        )
+        try:
+            while not self._signals.count:
+                self._look()
+                if self._state == "starting" and self._advance(description):
+                    self._state, self._progress = "ready", ""
+                    self._tell()
+                    on_ready()
+                self._wait()
+            log.info("stopping", detail="queries in flight are finished first")
+            self._drain()
+        finally:
+            self._gateway.kill()
+            if self._fleet is not None:
+                self._fleet.kill()
+            self._gateway.forget()
+
+    def _advance(self, description: Description) -> bool:
+        """Go on with the start; whether it is complete."""
+        if self._fleet is None:
+            card = description.card()
+            if card is not None:
+                self._man(card)
+            return False
+        stages = self._fleet.status()
+        missing = [name for name, stage in stages.items() if stage.ready < stage.wanted]
+        if missing:
+            self._progress = f"the model is known; not up yet: {', '.join(missing)}"
+            self._ready_by = time.monotonic() + READY_S
+            return False
+        self._progress = "every stage is up; a canary is on its way"
+        return self._is_ready()
+
+    def _man(self, card: ModelCard) -> None:
+        settings = handover.settled(self._settings, card)
+        self._crew.settle(settings, card)
+        handover.write(self._folder, card)
+        self._fleet = Fleet(
+            self._crew.places, self._crew.start, settings.supervision, self._folder
+        )  # fmt: skip
+        log.info("starting", stages=", ".join(self._fleet.status()))
+
+    def _look(self) -> None:
+        """Look at every process once, and say how they are.
+
+        Raises:
+            Internal: There is no going on.
+            SystemExit: There was a second signal.
+        """
+        if self._signals.count > 1:
+            log.warning("stopping at once", detail="a second signal came")
+            raise SystemExit(128 + self._signals.last)
+        if self._fleet is not None:
+            self._fleet.look()
+            if self._fleet.lost is not None and self._state != "failed":
+                self._give_up(self._fleet.lost)
+        self._tell()
+        now = time.monotonic()
+        self._gateway.look(now)
+        if self._state != "failed" and self._gateway.process.exitcode is not None:
+            raise Internal("the gateway ended unexpectedly")
+        if fault := self._gateway.fault(now, self._settings.supervision.hang_s):
+            raise Internal(f"the gateway hangs: {fault}")
+
+    def _give_up(self, reason: str) -> None:
+        self._state, self._progress = "failed", reason
+        self._tell()
+        log.critical("giving up", reason=reason)
+        # Whoever waits for an answer is told; nobody will get another one.
+        self._gateway.process.terminate()
+        await_end([self._gateway.process], LEAVE_S)
+        raise Internal(reason)
+
+    def _tell(self) -> None:
+        stages = {} if self._fleet is None else self._fleet.status()
+        status = Status(self._state, self._progress, os.getpid(), stages)
+        if status != self._told:
+            status.write(self._folder)
+            self._told = status
+
+    def _wait(self) -> None:
+        sentinels = [self._gateway.process.sentinel]
+        if self._fleet is not None:
+            sentinels += self._fleet.sentinels()
+        connection.wait(sentinels, timeout=POLL_S)
+
+    def _drain(self) -> None:
+        """Serve for a while, finish what is in flight, and end: whoever dies is replaced."""
+        self._state = "draining"
+        rules = self._settings.shutdown
+        grace = time.monotonic() + rules.grace_s
+        while time.monotonic() < grace:
+            self._look()
+            self._wait()
+        self._gateway.process.terminate()
+        last = time.monotonic() + rules.timeout_s + LEAVE_S
+        while self._gateway.process.exitcode is None and time.monotonic() < last:
+            self._look_while_leaving()
+            self._wait()
+        if self._fleet is not None:
+            self._fleet.stop(LEAVE_S)
+
+    def _look_while_leaving(self) -> None:
+        with contextlib.suppress(Internal):  # the gateway may end, and whatever else: it is over
+            self._look()
+
+    def _is_ready(self) -> bool:
+        """Ask the gateway for readiness.
+
+        Raises:
+            SetupError: It has not come for a long time.
+        """
+        try:
+            url = f"http://127.0.0.1:{self._crew.gateway.port}/readyz"
+            with urllib.request.urlopen(url, timeout=ASK_S):
+                return True
+        except urllib.error.HTTPError as error:
+            reason = json.load(error).get("detail", str(error))
+        except OSError as error:
+            reason = str(error)
+        if time.monotonic() > self._ready_by:
+            raise SetupError(f"the stages did not become ready in {READY_S:g} s: {reason}")
+        return False
 
 
 def urls(listeners: tuple[Listener, ...]) -> dict[str, str]:
@@ -139,25 +293,3 @@ def _reachable(host: str) -> str:
     if host == "0.0.0.0":  # noqa: S104  # compared, not bound
         return "127.0.0.1"
     return f"[{'::1' if host == '::' else host}]" if ":" in host else host
-
-
-def _wait_ready(control: int, stop: threading.Event) -> bool:
-    """Ask for readiness until it is there. False when a signal came first.
-
-    Raises:
-        SetupError: It did not come.
-    """
-    deadline = time.monotonic() + READY_S
-    reason = "no answer"
-    while not stop.is_set():
-        try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{control}/readyz", timeout=10):
-                return True
-        except urllib.error.HTTPError as error:
-            reason = json.load(error).get("detail", str(error))
-        except OSError as error:
-            reason = str(error)
-        if time.monotonic() > deadline:
-            raise SetupError(f"the stages did not become ready in {READY_S:g} s: {reason}")
-        stop.wait(0.1)
-    return False

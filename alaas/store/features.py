@@ -58,6 +58,8 @@ class FeatureStore:
         self._timer: threading.Timer | None = None
         self._is_closed = False
         self._said: set[str] = set()
+        self._counting = threading.Lock()
+        self._damaged = 0
         if not self.writable and self._folder:
             self._report(f"{self._database.url} is only read: {self._folder.refused}")
 
@@ -137,6 +139,12 @@ class FeatureStore:
     def put_one(self, space: str, name: str, array: NDArray[Any]) -> None:
         """Keep what a model has one of; `name` is not that of a view of items."""
         self.put(space, name, [_WHOLE_MODEL], array[np.newaxis])
+
+    def take_damaged(self) -> int:
+        """Rows that were found damaged since this was last asked; of a whole table, 1 at least."""
+        with self._counting:
+            damaged, self._damaged = self._damaged, 0
+        return damaged
 
     def flush(self) -> None:
         """Write everything that was put."""
@@ -232,8 +240,10 @@ class FeatureStore:
                 else:
                     self._table(space, view).drop()
 
-    def _report(self, line: str) -> None:
-        """Log a line unless the same thing was said before."""
+    def _report(self, line: str, /, *, damaged: int = 0) -> None:
+        """Log a line unless the same thing was said before, and count damaged rows."""
+        with self._counting:
+            self._damaged += damaged
         topic = line.partition(": ")[0]
         if topic not in self._said:
             self._said.add(topic)

@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -30,7 +30,14 @@ _LOOSE_AT_MOST = 512
 _TAKE = 2**14
 """Rows that are read at once."""
 
-Report = Callable[[str], None]
+
+class Report(Protocol):
+    """Takes what is to be said of a table."""
+
+    def __call__(self, line: str, /, *, damaged: int = 0) -> None:
+        """Take a line for the log, and how many rows were found damaged."""
+        ...
+
 
 
 class ViewTable:
@@ -44,7 +51,7 @@ class ViewTable:
         name: Its name.
         alone: Whether no other process writes it.
         writable: Tells whether this process may write it, now.
-        report: Takes a line for the log.
+        report: Takes a line for the log, and how many rows are damaged.
     """
 
     def __init__(
@@ -210,11 +217,13 @@ class ViewTable:
         """Do without the table: begin it anew, unless what is wrong may pass."""
         if not self._waiting:
             self._type = None
+        rows = self._count
         self._clear()
         if cause.passing or not self._writable():
             self._report(f"{self.name} cannot be read now, its rows are computed again: {cause}")
             return
-        self._report(f"{self.name} is damaged and begun anew, its rows are computed again: {cause}")
+        line = f"{self.name} is damaged and begun anew, its rows are computed again: {cause}"
+        self._report(line, damaged=max(1, rows))
         try:
             self._database.drop(self.name)
         except Unreadable as failure:
@@ -264,7 +273,8 @@ class ViewTable:
         good = checksums(got.view(np.uint8).reshape(-1, SIZE), data) == table["check"].to_numpy()
         if not good.all():
             self._index.forget(whole(got[~good]))
-            self._report(f"{self.name} has damaged rows, which are computed again")
+            line = f"{self.name} has damaged rows, which are computed again"
+            self._report(line, damaged=int(np.count_nonzero(~good)))
         rows[asked] = data[back]
         found[asked] = good[back]
 

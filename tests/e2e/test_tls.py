@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import socket
+import ssl
 from collections.abc import Callable
 from pathlib import Path
 
@@ -28,6 +30,19 @@ def authority(tmp_path: Path) -> dict[str, str]:
     return paths
 
 
+def agreed(port: int, newest: ssl.TLSVersion, ca: str) -> str | None:
+    """The version of TLS that is agreed upon with a client that knows none beyond `newest`."""
+    context = ssl.create_default_context(cafile=ca)
+    context.set_ciphers("ALL:@SECLEVEL=0")  # or it would not offer the old ones itself
+    context.minimum_version, context.maximum_version = ssl.TLSVersion.TLSv1, newest
+    with (
+        socket.create_connection(("127.0.0.1", port), 60) as plain,
+        context.wrap_socket(plain, server_hostname="localhost") as secured,
+    ):
+        return secured.version()
+
+
+@pytest.mark.filterwarnings("ignore:ssl.TLSVersion.TLSv1:DeprecationWarning")
 def test_https_wss_and_grpcs_beside_plain_http(
     make_settings: Callable[..., Settings], authority: dict[str, str], photos: Path
 ) -> None:
@@ -49,3 +64,8 @@ def test_https_wss_and_grpcs_beside_plain_http(
                 assert client.query_by_uri(paths, budget=5) == wanted, protocol
             with Client(server.urls[protocol]) as client, pytest.raises(ConnectionFailed):
                 client.query_by_uri(paths, budget=5)
+        for port in ports[:2]:
+            assert agreed(port, ssl.TLSVersion.TLSv1_3, authority["ca"]) == "TLSv1.3"
+            assert agreed(port, ssl.TLSVersion.TLSv1_2, authority["ca"]) == "TLSv1.2"
+            with pytest.raises(ssl.SSLError, match="PROTOCOL_VERSION"):
+                agreed(port, ssl.TLSVersion.TLSv1_1, authority["ca"])

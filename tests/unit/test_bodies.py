@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from alaas.config import LimitsSettings
 from alaas.core.errors import AlaasError, MalformedJSON, ValidationFailed
 from alaas.core.wire import Failure, Item
 from alaas.server.bodies import Lines
@@ -40,7 +41,7 @@ async def whole(lines: Lines) -> tuple[dict[str, Any], list[Item | Failure]]:
 
 
 def read(*chunks: bytes, breaks_off: bool = False) -> tuple[dict[str, Any], list[Item | Failure]]:
-    return asyncio.run(whole(Lines(Wire(chunks, breaks_off=breaks_off))))
+    return asyncio.run(whole(Lines(Wire(chunks, breaks_off=breaks_off), LimitsSettings())))
 
 
 HEAD = b'{"parameters": {"budget": 1}}\n'
@@ -107,14 +108,17 @@ def test_no_more_is_read_than_is_asked_for() -> None:
     wire = Wire([HEAD, b'"a"\n', b'"b"\n', b'"c"\n'])
 
     async def story() -> None:
-        lines = Lines(wire)
+        lines = Lines(wire, LimitsSettings())
         await lines.head()
         assert wire.taken == 1
         parts = lines.parts()
         assert await anext(parts) == [Item("0", uri="a")]
         assert wire.taken == 2
         assert not lines.complete.is_set()
-        assert await lines.discard()
+        assert [item async for part in parts for item in part] == [
+            Item("1", uri="b"),
+            Item("2", uri="c"),
+        ]
         assert wire.taken == 4
         assert lines.complete.is_set()
 
@@ -124,11 +128,3 @@ def test_no_more_is_read_than_is_asked_for() -> None:
 def test_a_client_that_goes_is_no_end_of_the_pool() -> None:
     with pytest.raises(ConnectionResetError):
         read(HEAD, b'"a"\n', b'"b"', breaks_off=True)
-
-
-def test_discarding_what_never_ends_is_given_up() -> None:
-    async def endless() -> dict[str, Any]:
-        return {"type": "http.request", "body": bytes(2**20), "more_body": True}
-
-    assert not asyncio.run(Lines(endless).discard())
-    assert not asyncio.run(Lines(Wire([b"x"], breaks_off=True)).discard())

@@ -61,7 +61,7 @@ def test_a_section_whose_keys_are_all_commented_out_keeps_its_defaults() -> None
 
 def test_library_calls_may_fetch_from_anywhere() -> None:
     anywhere = FetchSettings.anywhere()
-    assert set(anywhere.schemes) == {"http", "https", "file"}
+    assert set(anywhere.schemes) == {"http", "https", "file", "s3", "gs"}
     assert anywhere.roots == (Path("/"),)
     assert anywhere.networks == (ip_network("0.0.0.0/0"), ip_network("::/0"))
 

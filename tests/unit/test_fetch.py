@@ -172,7 +172,7 @@ def test_content_at_its_limit_passes() -> None:
         ("/etc/passwd", FetchSettings(), "scheme_disabled"),
         ("a.png", FetchSettings(schemes=("https", "file")), "scheme_disabled"),
         ("data:image/png;base64,AA==", FetchSettings.anywhere(), "scheme_disabled"),
-        ("s3://bucket/key", FetchSettings.anywhere(), "scheme_disabled"),
+        ("s3://bucket/key", FetchSettings(buckets=("s3://bucket",)), "scheme_disabled"),
         ("http://1.1.1.1/", FetchSettings(schemes=("https",)), "scheme_disabled"),
         ("/etc/passwd", FetchSettings(roots=(Path(__file__).parent,)), "uri_blocked"),
         ("http://u:p@1.1.1.1/?token=s3cret", FetchSettings(), "uri_invalid"),

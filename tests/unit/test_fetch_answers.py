@@ -11,7 +11,7 @@ import trustme
 from aiohttp.abc import ResolveResult
 from web_peers import Exchange, Names, Peer, expect, failure, fetch, hang, plain, run
 
-from alaas.data import web
+from alaas.data import http
 from alaas.data.network import UNREACHABLE
 
 # ---- what the server answers
@@ -40,7 +40,7 @@ def test_row27_a_refusal_has_its_code_and_is_not_retried(status: int, code: str)
 def test_row28_a_busy_server_is_asked_again_twice(
     status: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(web, "_BACKOFF_S", 0.0)
+    monkeypatch.setattr(http, "_BACKOFF_S", 0.0)
 
     async def scenario() -> None:
         async with Peer(lambda exchange: exchange.answer(status=status)) as peer:
@@ -98,13 +98,15 @@ def test_the_time_of_all_hops_and_retries_is_taken_from_one_limit(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     left: list[float] = []
-    attempt = web.Web._attempt
+    attempt = http.Getter._attempt
 
-    async def record(self: web.Web, url: Any, seconds: float, condition: Any) -> Any:
+    async def record(
+        self: http.Getter, url: Any, headers: Any, seconds: float, conditional: bool
+    ) -> Any:
         left.append(seconds)
-        return await attempt(self, url, seconds, condition)
+        return await attempt(self, url, headers, seconds, conditional)
 
-    monkeypatch.setattr(web.Web, "_attempt", record)
+    monkeypatch.setattr(http.Getter, "_attempt", record)
 
     async def scenario() -> None:
         async def step(exchange: Exchange) -> None:

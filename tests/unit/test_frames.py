@@ -58,6 +58,8 @@ PLANS = st.builds(
     seed=st.integers(0, 2**63 - 1),
     budget=st.integers(1, 2**63 - 1),
     needs=st.lists(TEXT, max_size=3).map(tuple),
+    deadline=st.none() | SECONDS,
+    leased=st.booleans(),
 )
 DTYPES = st.sampled_from(["u1", "i8", "<f4", "<f8", ">f4", "f2", "?", "c8"])
 ITEMS = st.one_of(
@@ -201,8 +203,8 @@ def test_the_payload_is_the_pixels() -> None:
     header, payload = frames.encode(message(Batch(3, tuple("abcd"), pixels)))
     assert payload == pixels.tobytes()
     assert set(json.loads(header)) == {
-        "plan", "kind", "seq", "spent", "left", "problem", "failures", "ids", "digests",
-        "shape", "dtype",
+        "plan", "kind", "seq", "spent", "left", "request", "problem", "failures", "ids",
+        "digests", "shape", "dtype",
     }  # fmt: skip
 
 

@@ -20,6 +20,7 @@ from alaas.pipeline import query
 from alaas.pipeline.claims import Claims
 from alaas.pipeline.engine import MICRO_BATCH_BYTES, Engine, micro_batch
 from alaas.pipeline.scorer import Scorer
+from alaas.pipeline.slots import Slots
 
 T = TypeVar("T")
 
@@ -62,7 +63,7 @@ class Toy:
         choosing: Callable[[], Awaitable[object]] | None = None,
     ) -> None:
         self.batch_size, self.window = batch_size, window
-        self.slots = asyncio.Semaphore(window)
+        self.slots = Slots(window)
         self.claims = Claims()
         self.lost = {failure.id: failure for failure in lost}
         self.during, self.choosing = during, choosing
@@ -112,10 +113,10 @@ class Toy:
         """Whether every slot can be had, and not one more."""
         free = 0
         while not self.slots.locked():
-            await self.slots.acquire()
+            await self.slots.acquire("counting")
             free += 1
         for _ in range(free):
-            self.slots.release()
+            self.slots.release("counting")
         return free == self.window
 
 

@@ -21,8 +21,9 @@ WAIT_S = 60
 
 CHILD = """
 import os, signal, sys
-from alaas.server.process import settle
-settle()
+from pathlib import Path
+from alaas.server.process import begin
+begin("child", os.getppid(), Path(os.devnull))
 os.write(int(sys.argv[1]), f"{os.getpid()} {os.getpgid(0)}\\n".encode())
 signal.pause()
 """
@@ -41,7 +42,7 @@ def read(end: int) -> bytes:
 
 @pytest.fixture
 def family() -> Iterator[tuple[subprocess.Popen[bytes], int, int, int]]:
-    """A process whose child has settled; the child's id and group, and a pipe that it holds."""
+    """A process whose child has begun; the child's id and group, and a pipe that it holds."""
     end, other = os.pipe()
     parent = subprocess.Popen([sys.executable, "-c", PARENT, str(other), CHILD], pass_fds=[other])
     os.close(other)
@@ -57,7 +58,7 @@ def family() -> Iterator[tuple[subprocess.Popen[bytes], int, int, int]]:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a child of its parent's end")
-def test_a_settled_process_ends_with_its_parent_and_has_a_group_of_its_own(
+def test_a_process_that_has_begun_ends_with_its_parent_and_has_a_group_of_its_own(
     family: tuple[subprocess.Popen[bytes], int, int, int],
 ) -> None:
     parent, child, group, end = family

@@ -1,0 +1,1 @@
+"""Jobs: queries and pushes that run on after the request that started them."""
