@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 
-.PHONY: demo test slow check lint types docs bench proto lock clean
+.PHONY: demo test slow check lint types audit docs bench proto lock clean
 
 demo: $(VENV)/.server
 	$(BIN)/alaas demo
@@ -14,7 +14,7 @@ test: $(VENV)/.dev
 slow: $(VENV)/.dev
 	$(BIN)/python -m pytest -m "slow or gpu"
 
-check: lint types test
+check: lint types audit test
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff format --check .
@@ -23,6 +23,10 @@ lint: $(VENV)/.dev
 
 types: $(VENV)/.dev
 	$(BIN)/mypy alaas
+
+# Known weaknesses of the locked packages; what `security/advisories.toml` accepts is told.
+audit: $(VENV)/.dev
+	$(BIN)/python security/audit.py
 
 docs: $(VENV)/.dev
 	$(BIN)/python docs/strategies/draw.py

@@ -157,7 +157,9 @@ def disturbed(
     def run() -> None:
         # A process that loads is spared, and another takes its place: to kill those would only
         # measure how fast they load.
-        while not stop.wait(every_s * rng.uniform(0.5, 1.5)):
+        pause = rng.uniform(0, every_s)
+        while not stop.wait(pause):
+            pause = every_s * rng.uniform(0.5, 1.5)
             found = service.processes()
             there = [stage for stage in victims if found.get(stage)]
             if there:
@@ -270,6 +272,8 @@ def main() -> None:
         + (", the gateway too; each query is a job." if arguments.gateway else "."),
         targets=[
             Target("rounds with the undisturbed selection", len(same), at_least=len(rounds)),
+            Target("rounds in which somebody was killed", sum(bool(one.kills) for one in rounds),
+                   at_least=len(rounds)),
             Target("items lost", sum(one.failures for one in rounds), at_most=0),
         ],
         notes=[

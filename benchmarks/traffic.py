@@ -38,7 +38,7 @@ WAIT_S = 60.0
 CALLERS = 64
 STRATEGIES = ("LeastConfidence", "MarginConfidence", "EntropySampling", "RandomSampling",
               "KCenterGreedy", "badge")  # fmt: skip
-JSON, LINES = "application/json", "application/x-ndjson"
+JSON = "application/json"
 PRIVATE = ("http://10.0.0.1/a.png", "http://169.254.169.254/latest/meta-data",
            "http://[::ffff:10.0.0.1]/a.png", "http://167772161/a.png", "http://0xa.1/a.png",
            "http://100.64.0.1/a.png", "file:///etc/passwd")  # fmt: skip
@@ -54,10 +54,11 @@ class Caller:
 
     def __init__(self, addresses: Mapping[str, str], seed: int) -> None:
         self._addresses = addresses
-        self._own = threading.local()
         self._numbers = random.Random(seed)
         self._lock = threading.Lock()
-        self._clients = {name: Client(addresses[name], progress=False) for name in ("ws", "grpc")}
+        self._clients = {
+            name: Client(addresses[name], progress=False) for name in ("http", "ws", "grpc")
+        }
 
     def _number(self) -> int:
         with self._lock:
@@ -71,14 +72,12 @@ class Caller:
             for row in range(count)
         ]
 
-    def _post(self, body: bytes | str, *, path: str = "/query", kind: str = JSON) -> str:
-        """Send a body on a connection that is kept; the status, and the code of a problem."""
-        if not hasattr(self._own, "session"):
-            self._own.session = requests.Session()
-        answer = self._own.session.post(
+    def _post(self, body: bytes | str, *, path: str = "/query") -> str:
+        """Send a body on a connection of its own; the status, and the code of a problem."""
+        answer = requests.post(
             self._addresses["http"] + path,
             data=body,
-            headers={"Content-Type": kind},
+            headers={"Content-Type": JSON},
             timeout=WAIT_S,
         )
         document = answer.json()
@@ -112,10 +111,8 @@ class Caller:
         return self._query(self._fresh(8))
 
     def lines(self) -> str:
-        """64 pictures in lines."""
-        head = json.dumps({"parameters": {"budget": 5}})
-        text = "\n".join([head, *map(json.dumps, self._fresh(64))]) + "\n"
-        return self._post(text, kind=LINES)
+        """32 pictures in lines, by the client, whose connections are kept."""
+        return self._by(self._clients["http"])
 
     def stored(self) -> str:
         """A choice from a stored pool, by one of several strategies."""

@@ -29,6 +29,7 @@ from alaas.pipeline.engine import Engine
 from alaas.server import http
 from alaas.server.errors import grpc_status
 from alaas.server.metrics import Metrics
+from alaas.server.replicas import Replicas
 from alaas.server.service import Service
 from alaas.strategies import Param, Strategy, registry
 from alaas.strategies.wrappers import COMMON
@@ -284,11 +285,13 @@ def _first_line(documented: object) -> str:
 
 def metrics() -> str:
     """Every figure that `/metrics` has."""
+    figures = Metrics(CARD, others=[Replicas(ROOT)])
+    named = {f"{one.name}{TOTAL.get(one.type, '')}": one for one in figures.registry.collect()}
     return _table(
-        ("metric", "kind", "meaning"),
+        ("metric", "labels", "kind", "meaning"),
         (
-            (f"`{one.name}{TOTAL.get(one.type, '')}`", one.type, one.documentation)
-            for one in Metrics(CARD).registry.collect()
+            (f"`{name}`", _quoted(figures.labels[name]), one.type, one.documentation)
+            for name, one in named.items()
         ),
     )
 

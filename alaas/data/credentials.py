@@ -1,13 +1,14 @@
-"""Who asks an object store: credentials as its vendor's own tools find them.
+"""Where an object store is and who asks it, as its vendor's own tools find out.
 
 From the environment, a shared file, or the machine that this runs on; never from a caller.
-Everything here blocks, and may be called from any thread.
+Credentials block, and may be used from any thread.
 """
 
 from __future__ import annotations
 
 import os
 import threading
+from functools import cache
 from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
@@ -32,6 +33,7 @@ def require(fetch: FetchSettings) -> None:
             )
 
 
+@cache
 def is_installed(scheme: str) -> bool:
     """Whether what finds the credentials of ``s3`` or ``gs`` is installed."""
     return all(find_spec(name) is not None for name in _MODULES[scheme])
@@ -39,8 +41,29 @@ def is_installed(scheme: str) -> bool:
 
 def default_region() -> str:
     """The region of AWS that the environment names."""
-    names = ("AWS_REGION", "AWS_DEFAULT_REGION")
-    return next((os.environ[name] for name in names if os.environ.get(name)), "us-east-1")
+    return _first("AWS_REGION", "AWS_DEFAULT_REGION") or "us-east-1"
+
+
+def default_endpoint(scheme: str, region: str) -> str:
+    """The URL of a store: as the environment says, or the well-known one.
+
+    Args:
+        scheme: s3 or gs.
+        region: Of the bucket, for s3.
+
+    Example:
+        >>> default_endpoint("gs", "")
+        'https://storage.googleapis.com'
+    """
+    if scheme == "gs":
+        return _first("STORAGE_EMULATOR_HOST") or "https://storage.googleapis.com"
+    named = _first("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")
+    return named or f"https://s3.{region}.amazonaws.com"
+
+
+def _first(*names: str) -> str:
+    """The first of these variables that is set."""
+    return next((os.environ[name] for name in names if os.environ.get(name)), "")
 
 
 class AmazonCredentials:

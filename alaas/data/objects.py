@@ -11,10 +11,11 @@ import asyncio
 import logging
 import re
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Protocol
 from urllib.parse import quote
+from xml.etree import ElementTree
 
 from yarl import URL
 
@@ -25,6 +26,7 @@ from alaas.data import freshness, network
 from alaas.data.credentials import (
     AmazonCredentials,
     GoogleCredentials,
+    default_endpoint,
     default_region,
     is_installed,
 )
@@ -37,7 +39,6 @@ SCHEMES = ("s3", "gs")
 
 _ADDRESS = re.compile(r"(s3|gs)://([A-Za-z0-9][A-Za-z0-9._-]{1,221})/(.+)", re.IGNORECASE)
 _LONGEST_KEY = 1024
-_GOOGLE = "https://storage.googleapis.com"
 _REGION = re.compile(r"[a-z0-9-]{1,40}")
 _FORBIDDEN = (301, 302, 307, 308, 400, 401, 403)
 
@@ -49,7 +50,7 @@ class Place:
     Attributes:
         scheme: s3 or gs.
         bucket: Its name.
-        key: The object's name in it, not empty.
+        key: The object's name in it; empty for the bucket itself.
     """
 
     scheme: str
@@ -60,6 +61,9 @@ class Place:
     def path(self) -> str:
         """The path of its URL, percent-encoded as signatures demand."""
         return f"/{self.bucket}/{quote(self.key, safe='/~')}"
+
+    def __str__(self) -> str:
+        return f"{self.scheme}://{self.bucket}/{self.key}"
 
 
 class Credentials(Protocol):
@@ -165,6 +169,23 @@ class Buckets:
             return None
         return freshness.confirmed(known, page.headers, asked_at=page.asked_at, target="")
 
+    async def below(self, folder: Place) -> AsyncIterator[Place]:
+        """The objects whose keys begin with that of `folder`, in the order of their keys.
+
+        Raises:
+            ItemError: As for `read`.
+        """
+        bucket, token = replace(folder, key=""), ""
+        while True:
+            query = f"list-type=2&prefix={quote(folder.key, safe='')}"
+            query += f"&continuation-token={quote(token, safe='')}" if token else ""
+            page = await self._ask(bucket, {}, retries=RETRIES, query=query)
+            keys, token = _read_list(page.data or b"")
+            for key in keys:
+                yield replace(folder, key=key)
+            if not token:
+                return
+
     async def close(self) -> None:
         """Close the connections."""
         await self._getter.close()
@@ -176,11 +197,13 @@ class Buckets:
             raise ItemError("uri_blocked", message)
         return place
 
-    async def _ask(self, place: Place, condition: Mapping[str, str], *, retries: int) -> Page:
+    async def _ask(
+        self, place: Place, condition: Mapping[str, str], *, retries: int, query: str = ""
+    ) -> Page:
         left = Allowance(self._limits.fetch_s, retries)
-        answer = await self._get(place, condition, left)
+        answer = await self._get(place, condition, left, query)
         if isinstance(answer, Refused) and self._learn_region(place, answer):
-            answer = await self._get(place, condition, left)
+            answer = await self._get(place, condition, left, query)
         if isinstance(answer, Page):
             return answer
         if answer.status in _FORBIDDEN:
@@ -189,17 +212,21 @@ class Buckets:
         raise answer.error()
 
     async def _get(
-        self, place: Place, condition: Mapping[str, str], left: Allowance
+        self, place: Place, condition: Mapping[str, str], left: Allowance, query: str
     ) -> Page | Refused:
-        settings, region = _settings(self._fetch, place.scheme), self._region(place)
-        base = settings.endpoint or _well_known(place.scheme, region)
-        url = URL(base.rstrip("/") + place.path, encoded=True)
+        settings, region = self._store(place.scheme), self._region(place)
+        base = settings.endpoint or default_endpoint(place.scheme, region)
+        target = f"{place.path}?{query}" if query else place.path
+        url = URL(base.rstrip("/") + target, encoded=True)
         signed: Mapping[str, str] = {}
         if not settings.anonymous:
             signed = await self._sign(place.scheme, str(url), region, left)
         return await self._getter.get(
             url, {**condition, **signed}, left, conditional=bool(condition)
         )
+
+    def _store(self, scheme: str) -> ObjectStoreSettings:
+        return self._fetch.s3 if scheme == "s3" else self._fetch.gs
 
     async def _sign(self, scheme: str, url: str, region: str, left: Allowance) -> Mapping[str, str]:
         if not is_installed(scheme):
@@ -238,9 +265,12 @@ class Buckets:
         return True
 
 
-def _settings(fetch: FetchSettings, scheme: str) -> ObjectStoreSettings:
-    return fetch.s3 if scheme == "s3" else fetch.gs
-
-
-def _well_known(scheme: str, region: str) -> str:
-    return f"https://s3.{region}.amazonaws.com" if scheme == "s3" else _GOOGLE
+def _read_list(document: bytes) -> tuple[list[str], str]:
+    """The keys on one page of a list, and what the next page is asked for with."""
+    try:
+        root = ElementTree.fromstring(document)  # noqa: S314  # expat bounds what entities expand to
+    except ElementTree.ParseError:
+        raise ItemError("fetch_failed", "the object store sent no list") from None
+    texts = [(one.tag.rpartition("}")[2], one.text or "") for one in root.iter()]
+    token = next((text for name, text in texts if name == "NextContinuationToken"), "")
+    return [text for name, text in texts if name == "Key"], token

@@ -22,7 +22,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from alaas.core.errors import EmptyInput, ValidationFailed
+from alaas.core.errors import EmptyInput, MissingExtra, ValidationFailed
 from alaas.core.wire import Item, Label, Labelled
 from alaas.data import tables
 from alaas.data.files import scheme_of
@@ -54,6 +54,8 @@ def items(source: Source, *, column: str | None = None) -> list[Item]:
 
             - a folder: the images below it, links followed once, hidden files left out;
             - a glob such as ``photos/**/*.jpg``: the files that it matches;
+            - a folder of a bucket, ``s3://bucket/folder/`` or ``gs://bucket/``: the images
+              in it;
             - one image file, or one address such as ``https://...``;
             - a ``.csv`` or ``.tsv`` table with a header, or a ``.parquet`` table. Its
               content is in the first column of uri, file_name, filepath, image, url, path
@@ -71,7 +73,8 @@ def items(source: Source, *, column: str | None = None) -> list[Item]:
     Raises:
         EmptyInput: There is nothing there.
         ValidationFailed: The source, its table or one of its rows is not of such a form.
-        MissingExtra: The source is a ``.parquet`` table and pyarrow is not installed.
+        MissingExtra: The source is a ``.parquet`` table or a bucket, and what reads it is not
+            installed.
     """
     name, rows = _opened(source, column)
     found, repeated = _unique(name, rows)
@@ -160,6 +163,8 @@ def _named(name: str, column: str | None) -> Iterable[Row]:
     _refuse_column(column, repr(name))
     if name == "-":
         return tables.lines(sys.stdin, "standard input")
+    if scheme_of(name) in ("s3", "gs") and name.endswith("/"):
+        return (Row(Item(id=uri, uri=uri), uri) for uri in _objects(name))
     if scheme_of(name):
         return [Row(Item(id=name, uri=name), name)]
     return (Row(Item(id=file, uri=file), file) for file in _files(path, name))
@@ -182,6 +187,18 @@ def _files(path: Path, name: str) -> list[str]:
     if not found:
         raise EmptyInput(missing)
     return sorted(set(found), key=_natural)
+
+
+def _objects(folder: str) -> list[str]:
+    try:
+        from alaas.data.listing import addresses_below
+    except ModuleNotFoundError as error:
+        message = f"to list a bucket needs {error.name}: pip install 'alaas[objects]'"
+        raise MissingExtra(message) from None
+    found = addresses_below(folder, IMAGE_SUFFIXES)
+    if not found:
+        raise EmptyInput(f"no image in {folder!r}; looked for {', '.join(IMAGE_SUFFIXES)}")
+    return sorted(found, key=_natural)
 
 
 def _images_below(folder: Path) -> Iterator[str]:

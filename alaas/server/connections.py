@@ -6,6 +6,7 @@ import asyncio
 import json
 import re
 import uuid
+from functools import partial
 from http import HTTPStatus
 from typing import Any, Literal, TypeAlias
 
@@ -17,6 +18,7 @@ from alaas.core.errors import AlaasError, InvalidRequest
 from alaas.server.errors import PROBLEM_JSON, problem
 from alaas.server.handshake import Handshake
 from alaas.server.limits import silent
+from alaas.server.presence import GONE, has_gone
 
 DISCARDED, DISCARD_S = 64 * 2**20, 5.0
 """Bytes that are read of a body after its request was refused, and for how long at most.
@@ -49,6 +51,7 @@ class Connection(H11Protocol):
         self._clock: asyncio.TimerHandle | None = None
         self._spare = DISCARDED
         super().connection_made(transport)
+        self.app_state = {**self.app_state, GONE: partial(has_gone, transport)}
         self._expect("head")
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -163,6 +166,7 @@ class Conversation(Handshake):
     async def run_asgi(self) -> None:
         """Let the application ask for it."""
         self.scope["state"]["heard"] = lambda: self._heard
+        self.scope["state"][GONE] = lambda: self.closed or has_gone(self.transport)
         await super().run_asgi()
 
     def fail_connection(self, code: int = 1006, reason: str = "") -> None:

@@ -224,12 +224,8 @@ class Fleet:
         stage, rules = self._stages[name], self._settings
         if reason == "killed" and replica.ready and not replica.busy:
             return 0.0
-        alive = [one for place, one in self._replicas.items() if place.stage == name]
-        total = stage.answered + sum(one.answered for one in alive)
-        if total > stage.counted:
-            stage.deaths.clear()
-        stage.counted = total
-        stage.deaths = [at for at in stage.deaths if now - at < rules.within_s] + [now]
+        stage.deaths = [*self._row(name, now), now]
+        stage.counted = self._answered(name)
         row = len(stage.deaths)
         if row > rules.restarts:
             self.lost = (
@@ -237,6 +233,17 @@ class Fleet:
                 f"between; supervision.restarts allows {rules.restarts}"
             )
         return 0.0 if row == 1 else min(LONGEST_WAIT_S, 2.0 ** (row - 2))
+
+    def _answered(self, name: str) -> int:
+        alive = [one.answered for place, one in self._replicas.items() if place.stage == name]
+        return self._stages[name].answered + sum(alive)
+
+    def _row(self, name: str, now: float) -> list[float]:
+        """When processes of a stage have died without one answer in between."""
+        stage = self._stages[name]
+        if self._answered(name) > stage.counted:
+            return []
+        return [at for at in stage.deaths if now - at < self._settings.within_s]
 
     def status(self) -> Mapping[str, StageStatus]:
         """The stages as they are now."""
@@ -254,6 +261,7 @@ class Fleet:
                 starting=states.count("starting"),
                 silent=states.count("silent"),
                 restarts=dict(stage.restarts),
+                deaths=len(self._row(name, now)),
                 retry_at=min((at for at in stage.due.values() if at > now), default=None),
             )
         return told

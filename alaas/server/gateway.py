@@ -132,7 +132,7 @@ class Gateway(JinaGateway):
         service = Service(engine, self._settings, card, metrics, status=self._status)
         app = http.create_app(service)
         self._jobs = app.state.jobs = Jobs(service, self._settings)
-        self._jobs.start()
+        await self._jobs.start()
         self._service = service
         self._door.app, self._figures.app = app, metrics.app()
         for listener in self._settings.active_learning.al_worker.listeners:

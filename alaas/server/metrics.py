@@ -86,7 +86,7 @@ class Metrics:
     def _instruments(self, kind: Protocol) -> tuple[Counter, Histogram]:
         several, one = _KINDS[kind]
         calls = f"{several} by route, method and status."
-        seconds = f"Seconds from the begin of {one} to its end."
+        seconds = f"Seconds from the start of {one} to its end."
         labels = ("route", "method")
         return (
             self._counter(f"{kind}_requests_total", calls, *labels, "status"),

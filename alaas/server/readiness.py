@@ -17,6 +17,9 @@ FRESH_S = 10.0
 CANARY_S = 5.0
 """Seconds that a canary may take."""
 
+RETRY_S = 2.0
+"""Seconds after which it is worth asking a service again that has no process for a stage."""
+
 
 class Readiness:
     """What the probes say.
@@ -71,20 +74,20 @@ class Readiness:
     def check_admission(self) -> None:
         """Make sure that a new query need not wait long for a stage that is away.
 
-        For a process that is being started it is waited; not where the next start is put off.
+        For a process that died once it is waited; not where they die one after another.
 
         Raises:
-            NotReady: The service has stopped taking queries, or ends.
-            NoReplica: A stage has no living process, and none is being started.
+            NotReady: The service has stopped taking queries.
+            NoReplica: A stage has no living process, and its next one may not live, either.
         """
         if self.stopping:
             raise NotReady("the service is stopping")
         status, now = self._status(), monotonic()
         for name in status.down:
             stage = status.stages[name]
-            if status.state == "failed" or (not stage.starting and stage.retry_at is not None):
+            if status.state == "failed" or stage.deaths > 1:
                 refusal = NoReplica(f"{name} has no living process")
-                refusal.retry_after_s = max(1.0, (stage.retry_at or now) - now)
+                refusal.retry_after_s = max(RETRY_S, (stage.retry_at or now) - now)
                 raise refusal
 
     async def check(self) -> None:

@@ -15,6 +15,7 @@ from alaas.core.wire import Failure, Item, QueryResponse
 from alaas.server import schema
 from alaas.server.bodies import JSON, LINES, Body, read_body
 from alaas.server.jobs.idempotency import once
+from alaas.server.presence import leaves_before
 from alaas.server.service import Service
 
 T = TypeVar("T")
@@ -119,8 +120,9 @@ async def _outcome(request: Request, body: Body, work: Coroutine[Any, Any, T]) -
     task = asyncio.create_task(work)
 
     async def watch() -> None:
-        if body.lines is not None:
-            await body.lines.complete.wait()  # until then, whoever reads the lines is told
+        # Until all lines have been read, what comes is for whoever reads them.
+        if body.lines is not None and await leaves_before(body.lines.complete, request.scope):
+            return
         while (await request.receive())["type"] != "http.disconnect":
             pass
 

@@ -61,7 +61,6 @@ class Service:
         self.card = card
         self.metrics = metrics
         self.tracing = tracing or Tracing(settings.tracing, settings.name)
-        self._observed = Observed(engine, metrics, self.tracing)
         self.admission = Admission(settings.limits, metrics)
         self.readiness = Readiness(
             engine, status=status, patience_s=settings.supervision.hang_s, proved=self._count
@@ -94,7 +93,7 @@ class Service:
         request_id = request_id or logs.request_id()
         with self._watched(request_id), _kept(source) as pool:
             response = await query.run(
-                self._observed,
+                self._observed(),
                 self._limited(parse_parameters(parameters), is_job),
                 pool,
                 defaults=self.settings.active_learning.strategy,
@@ -141,7 +140,7 @@ class Service:
             checked = self._limited(parse_push(parameters), is_job)
             await self.engine.pools()  # where nothing is stored, nothing is computed either
             response = await push.run(
-                self._observed,
+                self._observed(),
                 checked,
                 pool,
                 defaults=self.settings.active_learning.strategy,
@@ -201,6 +200,10 @@ class Service:
             return parameters
         given = parameters.timeout_s or longest
         return parameters.model_copy(update={"timeout_s": min(given, longest)})
+
+    def _observed(self) -> Observed:
+        """The engine, counted and traced; probes go without."""
+        return Observed(self.engine, self.metrics, self.tracing)
 
     def _proving(self, on_progress: OnProgress | None) -> OnProgress:
         """Note that the stages are alive, and pass the news on."""

@@ -31,6 +31,7 @@ class StageStatus:
         starting: Those that load what they need.
         silent: Those that are alive and answer nothing.
         restarts: Processes that were replaced, by reason.
+        deaths: How many have died in a row, without one answer in between.
         retry_at: When the next one is started, by the monotonic clock; None where nobody waits.
     """
 
@@ -39,6 +40,7 @@ class StageStatus:
     starting: int = 0
     silent: int = 0
     restarts: Mapping[Reason, int] = field(default_factory=dict)
+    deaths: int = 0
     retry_at: float | None = None
 
     @property

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import suppress
 from typing import Any, Protocol
 
 from fastapi import WebSocket, WebSocketDisconnect
+from websockets.exceptions import ConnectionClosed
 
 from alaas.config import LimitsSettings
 from alaas.core.errors import AlaasError, ValidationFailed
@@ -17,6 +19,7 @@ from alaas.server.accounting import GONE
 from alaas.server.auth import caller_of
 from alaas.server.errors import event
 from alaas.server.limits import RATE, check_stream, silent, too_large
+from alaas.server.presence import leaves_before
 from alaas.server.service import Service
 
 
@@ -79,9 +82,9 @@ async def _converse(socket: WebSocket, service: Service, request_id: str) -> Non
     work.add_done_callback(lambda _: news.put_nowait(None))
 
     async def watch() -> None:
-        await complete.wait()
-        while (await socket.receive())["type"] != "websocket.disconnect":
-            pass
+        gone = await leaves_before(complete, socket.scope)
+        while not gone:
+            gone = (await socket.receive())["type"] == "websocket.disconnect"
         news.put_nowait(None)
 
     watcher = asyncio.create_task(watch())
@@ -100,8 +103,8 @@ async def _converse(socket: WebSocket, service: Service, request_id: str) -> Non
             await _send(socket, {"type": "result", **answer})
             socket.state.status = 200
     finally:
-        watcher.cancel()
         work.cancel()
+        await _end(watcher)
 
 
 async def _source(
@@ -165,18 +168,31 @@ async def _heard(socket: WebSocket, silence_s: float, key: str) -> Mapping[str, 
             if heard() - before < RATE * silence_s:
                 raise silent(key)
     finally:
-        receiving.cancel()
+        await _end(receiving)
 
 
 async def _send(socket: WebSocket, event: dict[str, Any]) -> None:
     try:
         await socket.send_json(event)
-    except (RuntimeError, WebSocketDisconnect):  # it closed while we were writing
+    except (RuntimeError, WebSocketDisconnect, ConnectionClosed):  # while we were writing
         raise WebSocketDisconnect(1006) from None
 
 
 async def _close(socket: WebSocket) -> None:
-    try:
+    """Close it. What the client has sent by then stands before its farewell, and is read."""
+    reading = asyncio.ensure_future(_discard(socket))
+    with suppress(RuntimeError):  # the client closed first
         await socket.close()
-    except RuntimeError:  # the client closed first
-        return
+    await _end(reading)
+
+
+async def _discard(socket: WebSocket) -> None:
+    with suppress(RuntimeError):  # it is closed
+        while (await socket.receive())["type"] != "websocket.disconnect":
+            pass
+
+
+async def _end(task: asyncio.Future[Any]) -> None:
+    """Cancel, and wait for the end: only one may read a socket at a time."""
+    task.cancel()
+    await asyncio.wait({task})

@@ -66,7 +66,16 @@ def raw(url: str, request: bytes) -> bytes:
         return b"".join(iter(lambda: connection.recv(65536), b""))
 
 
-def handshake(url: str, **headers: str) -> dict[str, str]:
+@contextmanager
+def unanswered(url: str, request: bytes) -> Iterator[None]:
+    """Send the beginning of a request, and nothing more until the context ends."""
+    parts = urlsplit(url)
+    with socket.create_connection((parts.hostname, parts.port), WAIT_S) as connection:
+        connection.sendall(request)
+        yield
+
+
+def handshake(**headers: str) -> dict[str, str]:
     """The headers of a request that opens a WebSocket."""
     return {
         "Connection": "Upgrade",
@@ -109,7 +118,7 @@ def methods(opened: grpc.Channel, metadata: Any = ()) -> list[str]:
     """Every method that a gRPC server says it has."""
 
     def ask(**question: str) -> Any:
-        stub = reflection_pb2_grpc.ServerReflectionStub(opened)  # type: ignore[no-untyped-call]
+        stub = reflection_pb2_grpc.ServerReflectionStub(opened)
         request = reflection_pb2.ServerReflectionRequest(**question)
         (answer,) = stub.ServerReflectionInfo(iter([request]), metadata=metadata, timeout=WAIT_S)
         return answer

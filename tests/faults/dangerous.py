@@ -9,7 +9,6 @@ a table. The exit status is 1 if one returned something else than it should.
 from __future__ import annotations
 
 import base64
-import contextlib
 import gzip
 import json
 import os
@@ -17,6 +16,7 @@ import socket
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -53,11 +53,13 @@ class Place:
         server: The server.
         web: URL of the web server that means harm.
         root: The folder that may be read.
+        wanted: What an ordinary query picks.
     """
 
     server: Running
     web: str
     root: Path
+    wanted: tuple[str, ...]
 
 
 def told(answer: requests.Response) -> str:
@@ -96,7 +98,7 @@ def raw(sent: bytes) -> Callable[[Place], str]:
     def send(place: Place) -> str:
         with socket.create_connection(("127.0.0.1", place.server.ports[0]), WAIT_S) as connection:
             # It may hang up before the end, and has said why.
-            with contextlib.suppress(OSError):
+            with suppress(OSError):
                 connection.sendall(sent)
             return first(connection)
 
@@ -106,7 +108,7 @@ def raw(sent: bytes) -> Callable[[Place], str]:
 def first(connection: socket.socket) -> str:
     """The status and the code of the answer that stands on a connection."""
     received = b""
-    with contextlib.suppress(ConnectionResetError):
+    with suppress(ConnectionResetError):
         while b'"instance"' not in received and (part := connection.recv(65536)):
             received += part
     if not received:
@@ -248,32 +250,30 @@ class Outcome:
     good: bool
 
 
-def judge(place: Place, name: str, wanted: list[str]) -> Outcome:
+def judge(place: Place, name: str) -> Outcome:
     """Send an input, then an ordinary query, and see which processes are still there."""
     one, before = INPUTS[name], {process.pid for process in place.server.family()}
     try:
         returned = one.send(place)
     except (requests.RequestException, OSError) as error:
         returned = f"no answer: {type(error).__name__}"
-    after = "answers as before" if picks(place) == wanted else "does not answer as before"
-    replaced = bool(before - {process.pid for process in place.server.family()})
-    if replaced:
+    well = picks(place.server) == place.wanted
+    after = "answers as before" if well else "does not answer as before"
+    if before - {process.pid for process in place.server.family()}:
         after += REPLACED
-    good = returned in one.returns and after in (
-        "answers as before",
-        f"answers as before{one.after}",
-    )
-    return Outcome(name, returned.strip(" ,"), after, good)
+    allowed = ("answers as before", f"answers as before{one.after}")
+    return Outcome(name, returned.strip(" ,"), after, returned in one.returns and after in allowed)
 
 
-def picks(place: Place) -> list[str]:
+def picks(server: Running) -> tuple[str, ...]:
     """What an ordinary query picks."""
-    answer = place.server.post("/query", {"data": GOOD, "parameters": {"budget": 3}})
-    return [one["id"] for one in answer.json().get("data", ())]
+    answer = server.post("/query", {"data": GOOD, "parameters": {"budget": 3}})
+    return tuple(one["id"] for one in answer.json().get("data", ()))
 
 
-def send_all(folder: Path) -> Iterator[Outcome]:
-    """Send every input to a server of its own, one after the other."""
+@contextmanager
+def place(folder: Path) -> Iterator[Place]:
+    """A server of its own, and a web server that means harm."""
     root = folder / "root"
     root.mkdir()
     settings: dict[str, Any] = {
@@ -282,19 +282,16 @@ def send_all(folder: Path) -> Iterator[Outcome]:
         "limits": {"silence_s": SILENCE_S},
     }
     with evil() as web, running(folder / "server", **settings) as server:
-        place = Place(server, web, root)
-        wanted = picks(place)
-        for name in INPUTS:
-            yield judge(place, name, wanted)
-        server.stop()
+        yield Place(server, web, root, picks(server))
 
 
 def main() -> int:
     """Print the table; 1 if something is not as it should be."""
     bad = 0
     print("| input | returned | the service afterwards | |\n| --- | --- | --- | --- |")
-    with tempfile.TemporaryDirectory() as folder:
-        for one in send_all(Path(folder)):
+    with tempfile.TemporaryDirectory() as folder, place(Path(folder)) as target:
+        for name in INPUTS:
+            one = judge(target, name)
             bad += not one.good
             verdict = "" if one.good else "WRONG"
             print(f"| {one.name} | {one.returned} | {one.after} | {verdict} |", flush=True)

@@ -140,7 +140,7 @@ class SmallServer:
         app, jobs = http.create_app(self.service), None
         if self._settings.jobs.url is not None:
             jobs = app.state.jobs = Jobs(self.service, self._settings)
-            jobs.start()
+            await jobs.start()
         config = uvicorn.Config(
             app, host="127.0.0.1", port=self.port, log_config=None,
             access_log=False, lifespan="off", ws_ping_timeout=None,
@@ -176,6 +176,10 @@ class SmallServer:
     def stop(self) -> None:
         """Let everybody go."""
         self.gate.open()
+        self.leave()
+
+    def leave(self) -> None:
+        """End with what is under way at the gate."""
         self._loop.call_soon_threadsafe(self._ended.set)
         self._thread.join(WAIT_S)
         assert not self._thread.is_alive()

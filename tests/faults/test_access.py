@@ -9,8 +9,19 @@ from typing import Any
 import psutil
 import pytest
 import requests
-from access_peers import Outcome, call, channel, elsewhere, handshake, key, methods, raw
-from faults import WAIT_S, Running, is_open, running
+from access_peers import (
+    Key,
+    Outcome,
+    call,
+    channel,
+    elsewhere,
+    handshake,
+    key,
+    methods,
+    raw,
+    unanswered,
+)
+from faults import WAIT_S, Running, is_open, running, until
 
 from alaas.client import Client
 from alaas.core.errors import Forbidden, Unauthenticated
@@ -26,8 +37,9 @@ Route = tuple[str, str, str | None]
 @pytest.fixture(scope="module")
 def keyed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     """A server with a key for each scope, which pages of one other origin may call."""
+    folder = tmp_path_factory.mktemp("keyed")
     auth = {"keys": [READER.entry, ROOT.entry], "origins": PAGE}
-    with running(tmp_path_factory.mktemp("keyed"), grpc=True, auth=auth) as server:
+    with running(folder, grpc=True, auth=auth, limits={"requests_per_key": 2}) as server:
         yield server
         assert server.stop() == 0
 
@@ -128,11 +140,11 @@ def test_row64_every_grpc_method_asks_for_a_key(keyed: Running) -> None:
 
 def test_row64_a_websocket_is_refused_before_it_is_opened(keyed: Running) -> None:
     for shown in ({}, STRANGER.header):
-        with ask(keyed, "GET", "/ws", **handshake(keyed.url, **shown)) as response:
+        with ask(keyed, "GET", "/ws", **handshake(**shown)) as response:
             assert response.status_code == 401
             assert response.headers["WWW-Authenticate"] == "Bearer"
             assert code_of(response) == "unauthenticated"
-    with ask(keyed, "GET", "/ws", **handshake(keyed.url, **READER.header)) as response:
+    with ask(keyed, "GET", "/ws", **handshake(**READER.header)) as response:
         assert response.status_code == 101
 
 
@@ -164,6 +176,31 @@ def test_row64_the_log_has_refusals_and_no_keys(keyed: Running) -> None:
     ]
     assert (line["code"], line["peer"]) == ("unauthenticated", "127.0.0.1")
     assert not [one.name for one in (READER, ROOT, STRANGER) if one.secret in keyed.log()]
+
+
+def test_row52_a_key_that_is_busy_leaves_the_others_alone(
+    keyed: Running, blobs: list[dict[str, Any]]
+) -> None:
+    def query(holder: Key) -> requests.Response:
+        body = {"data": blobs, "parameters": {"budget": 1}}
+        return keyed.post("/query", body, headers=holder.header)
+
+    head = [f"{name}: {value}" for name, value in READER.header.items()]
+    stream = request(
+        "POST /query HTTP/1.1", "Host: localhost", *head,
+        "Content-Type: application/x-ndjson", "Transfer-Encoding: chunked",
+    )  # fmt: skip
+    with unanswered(keyed.url, stream), unanswered(keyed.url, stream):
+        until(lambda: query(READER).status_code == 429, "both streams count")
+        refused = query(READER)
+        assert code_of(refused) == "quota"
+        assert int(refused.headers["Retry-After"]) > 0
+        with channel(keyed.addresses["grpc"].removeprefix("grpc://")) as opened:
+            asked = "/alaas.v1.ActiveLearning/Query"
+            assert call(opened, asked, READER.metadata).code == "quota"
+            assert call(opened, asked, ROOT.metadata).code == "validation"
+        assert query(ROOT).status_code == 200
+    until(lambda: query(READER).status_code == 200, "the places are free again")
 
 
 def request(*lines: str) -> bytes:
@@ -295,7 +332,7 @@ def test_row68_a_foreign_page_gets_no_leave(keyed: Running, bare: Running) -> No
             for method in ("POST", "DELETE"):
                 with ask(server, method, "/query", Origin=origin, **ROOT.header) as response:
                     assert (response.status_code, code_of(response)) == (403, "forbidden")
-            with ask(server, "GET", "/ws", **handshake(server.url, Origin=origin)) as response:
+            with ask(server, "GET", "/ws", **handshake(Origin=origin)) as response:
                 assert (response.status_code, code_of(response)) == (403, "forbidden")
             with ask(server, "GET", "/strategies", Origin=origin, **ROOT.header) as response:
                 assert response.status_code == 200
@@ -318,7 +355,7 @@ def test_row68_a_listed_page_gets_leave_for_itself_alone(keyed: Running) -> None
             assert response.status_code == status
             assert response.headers["Access-Control-Allow-Origin"] == PAGE
             assert "Origin" in response.headers["Vary"]
-    with ask(keyed, "GET", "/ws", **handshake(keyed.url, Origin=PAGE, **READER.header)) as response:
+    with ask(keyed, "GET", "/ws", **handshake(Origin=PAGE, **READER.header)) as response:
         assert response.status_code == 101
 
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +20,9 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from fetch_peers import asking, dialled, picture, run
 from moto.server import ThreadedMotoServer
 from web_peers import Exchange, Peer
+
+from alaas.core.errors import EmptyInput, ValidationFailed
+from alaas.data import credentials, sources
 
 KEYS = ["a.png", "photos/b.png", "photos/ü b+c%20(1)~&=@:;,#.png", "photos//twice.png"]
 
@@ -44,7 +50,7 @@ class Store:
         policy = {
             "Version": "2012-10-17",
             "Statement": [
-                {"Effect": "Allow", "Action": "s3:*", "Resource": "arn:aws:s3:::open/*"},
+                {"Effect": "Allow", "Action": "s3:*", "Resource": "arn:aws:s3:::open*"},
                 {"Effect": "Deny", "Action": "s3:*", "Resource": "arn:aws:s3:::closed/*"},
             ],
         }
@@ -291,6 +297,63 @@ def test_row26_a_service_without_credentials_says_so(
     assert [one.partition(":")[0] for one in said] == [
         "no credentials for s3", "no credentials for gs",
     ]  # fmt: skip
+
+
+def test_row25_a_start_without_what_stores_need_is_refused(tmp_path: Path) -> None:
+    """In a process that finds no botocore."""
+    config = tmp_path / "config.yml"
+    config.write_text("fetch:\n  schemes: [https, s3]\n  buckets: [s3://bucket]\n")
+    script = (
+        "import sys; sys.modules['botocore'] = None; from alaas.__main__ import main; "
+        f"sys.argv = ['alaas', 'serve', '--config', {str(config)!r}]; sys.exit(main())"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.returncode == 2, done.stderr
+    assert "fetch.schemes has s3, which needs more: pip install 'alaas[objects]'" in " ".join(
+        done.stderr.split()
+    )
+
+
+def test_a_user_names_a_folder_of_a_bucket(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", store.endpoint)
+    expected = [f"s3://open/{key}" for key in KEYS if key.startswith("photos/")]
+    assert sorted(item.id for item in sources.items("s3://open/photos/")) == sorted(expected)
+    assert len(sources.items("s3://open/")) == len(KEYS) + 1
+    with pytest.raises(EmptyInput, match="no image in 's3://open/none/'"):
+        sources.items("s3://open/none/")
+    with pytest.raises(ValidationFailed, match="s3://closed/ cannot be listed"):
+        sources.items("s3://closed/")
+
+
+@pytest.mark.parametrize("scheme", ["s3", "gs"])
+def test_a_long_list_comes_in_pages(scheme: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    _environment(monkeypatch, "key", "secret")
+    names = [f"{row}.png" for row in range(25)]
+
+    async def scenario() -> None:
+        async def page(exchange: Exchange) -> None:
+            assert exchange.target.startswith("/bucket/?list-type=2&prefix=a%2Fb%20%26%2F")
+            start = int(exchange.target.partition("continuation-token=x%2B")[2] or 0)
+            keys = "".join(
+                f"<Contents><Key>a/b &amp;/{name}</Key></Contents>"
+                for name in names[start : start + 10]
+            )
+            more = f"<NextContinuationToken>x+{start + 10}</NextContinuationToken>"
+            more = more if start + 10 < len(names) else ""
+            body = f"<ListBucketResult xmlns='http://s3/'>{keys}{more}</ListBucketResult>"
+            await exchange.answer(body.encode())
+
+        async with Peer(page) as peer:
+            monkeypatch.setenv("AWS_ENDPOINT_URL", peer.uri(""))
+            monkeypatch.setenv("STORAGE_EMULATOR_HOST", peer.uri(""))
+            monkeypatch.setattr(credentials.GoogleCredentials, "sign", lambda *_: {})
+            found = await asyncio.to_thread(sources.items, f"{scheme}://bucket/a/b &/")
+            assert [item.uri for item in found] == [f"{scheme}://bucket/a/b &/{n}" for n in names]
+            assert len(peer.requests) == 3
+
+    run(scenario())
 
 
 def test_objects_of_google_are_read_with_a_token_that_is_renewed(

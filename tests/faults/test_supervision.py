@@ -2,88 +2,22 @@
 
 from __future__ import annotations
 
-import base64
 import json
 import os
 import re
 import signal
-import threading
 from collections.abc import Iterator
-from io import BytesIO
 from pathlib import Path
-from typing import Any
 
 import psutil
 import pytest
 import requests
 from faults import Running, running, until
-from moody import FOLDER
-from PIL import Image
+from moods import Mood, Query, ask, coloured, picked
 
 from alaas.server.suspects import CODE
 
 STAGES = ("fetch", "preprocess", "infer", "score")
-
-
-def coloured(name: str) -> dict[str, Any]:
-    """A picture of one colour as an item of a request."""
-    stream = BytesIO()
-    Image.new("RGB", (8, 8), name if name != "green" else (0, 255, 0)).save(stream, "PNG")
-    return {"id": name, "blob": base64.b64encode(stream.getvalue()).decode()}
-
-
-class Mood:
-    """The files that the network of a server looks at."""
-
-    def __init__(self, folder: Path) -> None:
-        folder.mkdir()
-        self.folder = folder
-
-    @property
-    def environment(self) -> dict[str, str]:
-        return {FOLDER: str(self.folder)}
-
-    def set(self, name: str) -> None:
-        (self.folder / name).touch()
-
-    def clear(self, name: str) -> None:
-        (self.folder / name).unlink(missing_ok=True)
-
-    def says(self, name: str) -> bool:
-        return (self.folder / name).exists()
-
-    def held_by(self) -> int:
-        """The process that holds a white picture, once one does."""
-        file = self.folder / "held"
-        until(lambda: file.exists() and file.read_text(), "somebody holds a picture")
-        return int(file.read_text())
-
-
-class Query:
-    """A query under way."""
-
-    def __init__(self, server: Running, data: list[Any], **parameters: Any) -> None:
-        body = {"data": data, "parameters": {"budget": 5, "cache": False, **parameters}}
-        self.answer: requests.Response | None = None
-        self._thread = threading.Thread(target=self._ask, args=(server, body), daemon=True)
-        self._thread.start()
-
-    def _ask(self, server: Running, body: dict[str, Any]) -> None:
-        self.answer = server.post("/query", body)
-
-    def wait(self) -> requests.Response:
-        self._thread.join(120)
-        assert self.answer is not None
-        return self.answer
-
-
-def ask(server: Running, data: list[Any], **parameters: Any) -> requests.Response:
-    return Query(server, data, **parameters).wait()
-
-
-def picked(answer: requests.Response) -> list[tuple[str, float]]:
-    assert answer.status_code == 200, answer.text
-    return [(one["id"], one["score"]) for one in answer.json()["data"]]
 
 
 def process(server: Running, name: str) -> psutil.Process:

@@ -266,23 +266,36 @@ class TestGivenUp:
             _assert_stopped(work, pool)
 
     def test_row54_a_caller_over_http_who_goes(self, work: Work, pool: Documents) -> None:
-        body = json.dumps(_query(pool)).encode()
-        head = (
-            f"POST /query HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
-            f"Content-Length: {len(body)}\r\n\r\n"
-        )
         with work.gate():
-            with socket.create_connection(("127.0.0.1", work.server.ports[0])) as opened:
-                opened.sendall(head.encode() + body)
+            with _asked(work, json.dumps(_query(pool)).encode(), "application/json"):
                 _wait_busy(work)
             _assert_stopped(work, pool)
 
-    def test_row54_a_caller_over_websocket_who_goes(self, work: Work, pool: Documents) -> None:
+    def test_row54_a_caller_who_streams_and_goes(self, work: Work, pool: Documents) -> None:
+        """What was sent and not read yet does not hide that nobody waits any more."""
+        head = json.dumps({"parameters": _query([])["parameters"]})
+        lines = [{**pool[row % POOL], "id": str(row)} for row in range(3_000)]
+        body = "\n".join([head, *map(json.dumps, lines)]).encode()
+        with work.gate():
+            with _asked(work, body, "application/x-ndjson"):
+                _wait_busy(work)
+            _assert_stopped(work, pool)
+
+    @pytest.mark.parametrize("messages", [0, 300])
+    def test_row54_a_caller_over_websocket_who_goes(
+        self, work: Work, pool: Documents, messages: int
+    ) -> None:
+        """With a word of farewell; and without, after messages that are not read yet."""
         with work.gate():
             with connect(work.server.addresses["ws"] + "/ws") as opened:
                 opened.send(json.dumps({"type": "query", **_query(pool)}))
+                for number in range(messages):
+                    items = [{**item, "id": f"{number} {item['id']}"} for item in pool]
+                    opened.send(json.dumps({"type": "items", "data": items}))
                 opened.send(json.dumps({"type": "end"}))
                 _wait_busy(work)
+                if messages:
+                    opened.socket.shutdown(socket.SHUT_RDWR)
             _assert_stopped(work, pool)
 
     def test_row54_a_caller_over_grpc_who_goes(self, work: Work, pool: Documents) -> None:
@@ -303,6 +316,19 @@ class TestGivenUp:
                 answer = asked.result(WAIT_S)
             assert (answer.status_code, answer.json()["code"]) == (422, "item_failed")
             _assert_stopped(work, pool, most=4)
+
+
+@contextmanager
+def _asked(work: Work, body: bytes, kind: str) -> Iterator[None]:
+    """A query has been sent over a connection that is closed at the end."""
+    host, port = "127.0.0.1", int(work.server.url.rpartition(":")[2])
+    head = (
+        f"POST /query HTTP/1.1\r\nHost: {host}\r\nContent-Type: {kind}\r\n"
+        f"Content-Length: {len(body)}\r\n\r\n"
+    )
+    with socket.create_connection((host, port)) as opened:
+        opened.sendall(head.encode() + body)
+        yield
 
 
 def call(server: Running, items: Documents) -> Any:

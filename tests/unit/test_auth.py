@@ -18,7 +18,7 @@ from alaas.config import Settings, load
 from alaas.config.access import AuthSettings
 from alaas.core import keys
 from alaas.core.errors import ConfigError, Forbidden, HostRefused, Unauthenticated
-from alaas.server import auth, http, scopes
+from alaas.server import http, scopes
 from alaas.server.auth import Access, Caller, is_forwarded, is_loopback, served
 from alaas.server.grpc_guard import is_local
 from alaas.server.hosts import Hosts
@@ -87,7 +87,7 @@ def test_every_key_is_compared_in_constant_time(monkeypatch: pytest.MonkeyPatch)
         compared.append(left)
         return real(left, right)
 
-    monkeypatch.setattr(auth.hmac, "compare_digest", compare)
+    monkeypatch.setattr(hmac, "compare_digest", compare)
     Access(KEYED).identify(bearer(ONE), local=True)
     assert compared == [key.sha256 for key in KEYED.keys]
 

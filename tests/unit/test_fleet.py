@@ -152,7 +152,7 @@ def test_deaths_in_a_row_are_answered_more_and_more_slowly_and_then_given_up(wor
             world.look(wait / 2)
             assert len(world.started) == started, "started too early"
             world.look(wait / 2)
-        world.look()
+        assert world.look().deaths == len(waits)
         assert len(world.started) == started + 1
     assert waits == [0, 1, 2]
     assert world.fleet.lost is None
@@ -166,7 +166,8 @@ def test_an_answer_in_between_begins_a_new_row(world: World) -> None:
     for answered in range(1, 10):
         world.be_ready(answered=answered)
         world.die(0, -signal.SIGSEGV)
-        assert world.look().retry_at is None
+        status = world.look()
+        assert (status.retry_at, status.deaths) == (None, 1)
     assert world.fleet.lost is None
     assert world.look().restarts == {"died": 9}
 

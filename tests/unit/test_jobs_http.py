@@ -122,7 +122,7 @@ def test_a_job_gives_pictures_back_as_a_query_does(tmp_path: Path) -> None:
 def test_jobs_run_in_order_and_so_many_at_once(tmp_path: Path) -> None:
     with office(tmp_path, gate=Shut(), jobs={"at_once": 1}) as server:
         names = [submit(server)["id"] for _ in range(3)]
-        until(lambda: server.gate.reached == 1, "the first one runs")
+        until(lambda: server.gate.reached, "the first one runs")
         listed = ask(server, "GET", "/jobs").json()["jobs"]
         assert [(job["id"], job["state"], job["position"]) for job in listed] == [
             (names[2], "queued", 1), (names[1], "queued", 0), (names[0], "running", None),

@@ -152,3 +152,21 @@ def test_a_large_message_on_a_slow_line_is_no_silence() -> None:
     assert asyncio.run(story(10, 2048))["text"] == "{}"
     with pytest.raises(RequestTimeout):
         asyncio.run(story(10, 5))
+
+
+def test_what_a_client_has_sent_is_read_while_the_socket_is_closed() -> None:
+    async def story() -> None:
+        unread, drained = ["a", "b", "c"], asyncio.Event()
+
+        async def receive() -> dict[str, Any]:
+            if unread:
+                return {"type": "websocket.receive", "text": unread.pop()}
+            drained.set()
+            return {"type": "websocket.disconnect"}
+
+        # The client's farewell stands behind its messages: who does not read them waits for it.
+        socket = SimpleNamespace(receive=receive, close=drained.wait)
+        await asyncio.wait_for(websocket._close(cast(WebSocket, socket)), 60)
+        assert unread == []
+
+    asyncio.run(story())

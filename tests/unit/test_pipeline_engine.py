@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from alaas.config import ModelSettings, Preprocessing, StrategySettings, parse_parameters
 from alaas.core.errors import AlaasError
 from alaas.core.types import Admitted, Items, Notes, Plan, Scored, Selection, Spent, Views
-from alaas.core.wire import Failure, Item, QueryResponse
+from alaas.core.wire import Failure, Item, PoolInfo, QueryResponse
 from alaas.models.card import ModelCard
 from alaas.pipeline import query
 from alaas.pipeline.claims import Claims
@@ -104,6 +104,9 @@ class Toy:
             await self.choosing()
         self.asked.append("select")
         return self.scorer.select(plan, notes)
+
+    async def pools(self, name: str | None = None) -> list[PoolInfo]:
+        return self.scorer.pools(name)
 
     async def discard(self, plan: Plan) -> None:
         self.asked.append("discard")

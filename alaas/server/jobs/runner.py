@@ -48,6 +48,7 @@ class Running:
         progress: How far it has come.
         news: Set, and replaced by a new one, when that has changed.
         task: What runs it.
+        stopped: It was told to stop; the database says how it stands.
     """
 
     def __init__(self, job: Job) -> None:
@@ -55,6 +56,7 @@ class Running:
         self.progress = Progress(0, 0, 0)
         self.news = asyncio.Event()
         self.task: asyncio.Task[None] | None = None
+        self.stopped = False
 
     def note(self, progress: Progress) -> None:
         """Take in how far it has come."""
@@ -68,6 +70,7 @@ class Running:
 
     def stop(self) -> None:
         """Have it stop, within a micro-batch."""
+        self.stopped = True
         if self.task is not None:
             self.task.cancel()
 
@@ -104,9 +107,14 @@ class Runner:
         self._counted: dict[str, int] | None = None
         self.closing = asyncio.Event()
 
-    def start(self) -> None:
-        """Begin with the jobs that were left, as soon as the service is ready."""
-        self._tasks = [asyncio.create_task(self._hire()), asyncio.create_task(self._tend())]
+    async def start(self) -> None:
+        """Begin with the jobs that were left, as soon as the service is ready.
+
+        Must be awaited before the first request comes: what this server held is let go of.
+        """
+        await self._patiently(self._store.recover)
+        loops = (self._hire, self._tend)
+        self._tasks = [asyncio.create_task(self._keep_up(loop)) for loop in loops]
 
     async def close(self) -> None:
         """Stop all jobs, so that they can go on elsewhere or later."""
@@ -126,12 +134,21 @@ class Runner:
         self._wake.set()
 
     def find(self, name: str) -> Running | None:
-        """The job of that id, if it runs here."""
-        return self._running.get(name)
+        """The job of that id, if it runs here and is to go on."""
+        running = self._running.get(name)
+        return None if running is None or running.stopped else running
+
+    async def _keep_up(self, loop: Callable[[], Awaitable[None]]) -> None:
+        """Have a loop go on whatever happens in it: nobody else would notice its end."""
+        while not self.closing.is_set():
+            try:
+                await loop()
+            except Exception:
+                log.exception("the jobs were interrupted")
+                await self._pause(BEAT_S)
 
     async def _hire(self) -> None:
         """Begin jobs as long as there is room for them."""
-        await self._patiently(self._store.recover)
         await self._ready()
         while not self.closing.is_set():
             self._wake.clear()
@@ -200,6 +217,10 @@ class Runner:
                 lambda: self._store.finish(job, "failed", running.progress, problem=problem)
             )
             self._ended(job, "failed")
+        except Exception:
+            log.exception("job interrupted", job=job.id)
+            await self._give_back(job, in_order=False)
+            await self._pause(BEAT_S)
 
     async def _work(self, running: Running) -> dict[str, Any]:
         """The answer to a job, as the HTTP API gives it."""
@@ -208,11 +229,12 @@ class Runner:
         asked: dict[str, Any] = {
             "request_id": job.id, "on_progress": running.note, "is_job": True,
         }  # fmt: skip
-        if job.kind == "push":
-            return (await self._service.push(job.parameters, pool, **asked)).to_json()
-        # A restart may have brought another model; then the answer has a warning.
-        parameters = {"model": job.model, **job.parameters}
-        response = await self._service.query(parameters, pool, **asked)
+        with self._service.tracing.span(f"job {job.kind}"):
+            if job.kind == "push":
+                return (await self._service.push(job.parameters, pool, **asked)).to_json()
+            # A restart may have brought another model; then the answer has a warning.
+            parameters = {"model": job.model, **job.parameters}
+            response = await self._service.query(parameters, pool, **asked)
         document = response.to_json(job.parameters)
         if job.whole:
             await _give_blobs(document, response, pool)
@@ -241,7 +263,7 @@ class Runner:
     async def _tend(self) -> None:
         """Renew leases, stop what is ours no longer, sweep and count."""
         swept = -SWEEP_S
-        while True:
+        while not self.closing.is_set():
             with suppress(StorageBusy):
                 await self._beat()
                 if time.monotonic() - swept >= SWEEP_S:

@@ -60,9 +60,9 @@ class Jobs:
         """Digest of the model that is served."""
         return self._service.card.digest
 
-    def start(self) -> None:
-        """Go on with the jobs that were left."""
-        self._runner.start()
+    async def start(self) -> None:
+        """Go on with the jobs that were left; to be awaited before the first request comes."""
+        await self._runner.start()
 
     async def stop(self) -> None:
         """Stop them all, for this server or another one to go on with, and end all streams."""

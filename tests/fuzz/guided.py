@@ -1,6 +1,6 @@
 """Fuzz by coverage: what is made up next is what reached new code.
 
-    python tests/fuzz/coverage.py NAME -atheris_runs=100000 -max_total_time=600
+    python tests/fuzz/guided.py NAME -atheris_runs=100000 -max_total_time=600
 
 runs one of the tests of `tests/faults/test_fuzz.py` under atheris, which is not among the
 dependencies: ``pip install atheris``. A name without ``test_`` will do, and so will a part
@@ -13,13 +13,13 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-sys.path[:0] = [str(ROOT), *(str(ROOT / "tests" / name) for name in ("faults", "unit"))]
 
 
 def main() -> None:
     """Find the test and hand it to the fuzzer, which never returns."""
     import atheris
 
+    sys.path[:0] = [str(ROOT), *(str(ROOT / "tests" / name) for name in ("faults", "unit"))]
     with atheris.instrument_imports(include=["alaas.data", "alaas.server.frames", "alaas.store"]):
         import test_fuzz
 
