@@ -23,8 +23,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from alaas.config.preprocessing import Preprocessing
 from alaas.config import LimitsSettings
+from alaas.config.preprocessing import Preprocessing
 from alaas.core.types import Raw, Raws
 from alaas.data.decode import preprocess
 from benchmarks import photographs

@@ -12,17 +12,19 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import socket
 import tempfile
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from websockets.exceptions import ConnectionClosed
-from websockets.sync.client import connect
+from websockets.sync.client import ClientConnection, connect
 
 from alaas.client import Client
 from alaas.config import Settings
@@ -37,8 +39,8 @@ from benchmarks.ways import ROOT, settings
 
 MOST = 3.0
 PART = 1_000
-SWING = 4
-"""Progress reports after which a large query is in full swing."""
+SWING, SWING_S = 4, 120.0
+"""Progress reports after which a large query is in full swing, and how long they may take."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,65 +68,43 @@ CASES = (
 )  # fmt: skip
 
 
-class Large:
-    """A large query over a WebSocket, given up as soon as the small one has its answer.
+def send(opened: ClientConnection, pool: Pool, count: int) -> None:
+    """Send a large query, in which each photograph stands for many items."""
+    head = {"type": "query", "parameters": {"budget": 10, "cache": False}, "data": []}
+    with suppress(ConnectionClosed):
+        opened.send(json.dumps(head))
+        for start in range(0, count, PART):
+            rows = range(start, min(start + PART, count))
+            part = [{"id": str(row), "uri": pool.paths[row % len(pool)]} for row in rows]
+            opened.send(json.dumps({"type": "items", "data": part}))
+        opened.send(json.dumps({"type": "end"}))
 
-    Args:
-        url: Where the server takes WebSockets.
-        pool: Photographs, of which each stands for many items.
-        count: Items.
-    """
 
-    def __init__(self, url: str, pool: Pool, count: int) -> None:
-        self._socket = connect(f"{url}/ws", max_size=None)
-        self._swing = threading.Event()
-        self._threads = [
-            threading.Thread(target=self._send, args=(pool, count)),
-            threading.Thread(target=self._listen),
-        ]
-        for thread in self._threads:
-            thread.start()
-
-    def _send(self, pool: Pool, count: int) -> None:
-        head = {"type": "query", "parameters": {"budget": 10, "cache": False}, "data": []}
-        try:
-            self._socket.send(json.dumps(head))
-            for start in range(0, count, PART):
-                rows = range(start, min(start + PART, count))
-                part = [{"id": str(row), "uri": pool.paths[row % len(pool)]} for row in rows]
-                self._socket.send(json.dumps({"type": "items", "data": part}))
-            self._socket.send(json.dumps({"type": "end"}))
-        except ConnectionClosed:
-            return
-
-    def _listen(self) -> None:
-        for number, message in enumerate(self._socket, 1):
+def listen(opened: ClientConnection, swing: threading.Event) -> None:
+    """Hear how it gets on."""
+    with suppress(ConnectionClosed):
+        for number, message in enumerate(opened, 1):
             if json.loads(message)["type"] != "progress":
                 raise RuntimeError(f"the large query has ended: {str(message)[:200]}")
             if number == SWING:
-                self._swing.set()
-
-    def wait(self) -> None:
-        """Wait until it is in full swing."""
-        if not self._swing.wait(300):
-            raise RuntimeError("the large query does not get going")
-
-    def stop(self) -> None:
-        """Give it up."""
-        self._socket.close()
-        for thread in self._threads:
-            thread.join()
+                swing.set()
 
 
 @contextmanager
 def beside(url: str, pool: Pool, count: int) -> Iterator[None]:
-    """A large query is in full swing."""
-    large = Large(url, pool, count)
-    try:
-        large.wait()
-        yield
-    finally:
-        large.stop()
+    """A large query is in full swing; it is given up at the end."""
+    swing = threading.Event()
+    with connect(f"{url}/ws", max_size=None) as opened, ThreadPoolExecutor(2) as threads:
+        heard = threads.submit(listen, opened, swing)
+        threads.submit(send, opened, pool, count)
+        try:
+            if not swing.wait(SWING_S):
+                raise RuntimeError("the large query does not get going")
+            yield
+        finally:
+            # Without a word of farewell, which would stand behind all that is not read yet.
+            opened.socket.shutdown(socket.SHUT_RDWR)
+        heard.result()
 
 
 def small(client: Client, pool: Pool) -> list[int]:

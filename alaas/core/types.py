@@ -36,8 +36,7 @@ class Plan:
         pool: Name of the stored pool to choose from, where the query sends no items; or, of
             a plan without a strategy, the name under which the items are stored.
         deadline: When the query must have ended, in seconds of the monotonic clock, which
-            the processes of one machine share; None for no limit.
-        leased: Whether a process that works for the query can see that it has ended.
+            the processes of one machine share, and those of several do not; None for no limit.
     """
 
     query: str
@@ -51,7 +50,6 @@ class Plan:
     cache: bool = True
     pool: str | None = None
     deadline: float | None = None
-    leased: bool = False
 
 
 @dataclass(frozen=True, slots=True)

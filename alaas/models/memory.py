@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import gc
-
 import torch
 
 from alaas.core.errors import AlaasError
@@ -37,5 +35,4 @@ def is_shortage(error: Exception) -> bool:
 
 def give_back() -> None:
     """Return memory that is kept for later to the device, so that a smaller batch can have it."""
-    gc.collect()
     torch.cuda.empty_cache()

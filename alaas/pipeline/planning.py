@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from time import monotonic, perf_counter
+from time import perf_counter
 
 from alaas.config import QueryParameters, StrategySettings
 from alaas.core.errors import FieldError, ViewUnavailable
 from alaas.core.types import Plan
 from alaas.models.card import ModelCard
+from alaas.pipeline import deadline
 from alaas.strategies import Sizes, Strategy, registry
 from alaas.strategies.preflight import preflight
 from alaas.strategies.views import missing_labels
@@ -64,7 +65,7 @@ def plan(
         n_drop=parameters.n_drop or N_DROP,
         cache=parameters.cache,
         pool=parameters.pool,
-        deadline=deadline(parameters.timeout_s),
+        deadline=deadline.after(parameters.timeout_s),
     )
 
 
@@ -81,11 +82,6 @@ def check_views(strategy: Strategy, needs: Sequence[str], card: ModelCard) -> No
         return
     message = f"{strategy.name} {why}"
     raise ViewUnavailable(message, errors=[FieldError("/parameters/strategy", message)])
-
-
-def deadline(timeout_s: float | None) -> float | None:
-    """The moment at which something that begins now must have ended, as `Plan` has it."""
-    return None if timeout_s is None else monotonic() + timeout_s
 
 
 class Preflight:

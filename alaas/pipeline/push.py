@@ -13,11 +13,12 @@ from alaas.core.errors import DeadlineExceeded
 from alaas.core.types import Items, Notes, Plan
 from alaas.core.wire import PoolInfo, PushResponse, Warn
 from alaas.models.card import ModelCard
+from alaas.pipeline import deadline
 from alaas.pipeline.claims import ONE_PASS
 from alaas.pipeline.engine import Engine
 from alaas.pipeline.feed import ADMITTED, Feed, forget
 from alaas.pipeline.ledger import Ledger, OnProgress, Part
-from alaas.pipeline.planning import N_DROP, check_views, deadline
+from alaas.pipeline.planning import N_DROP, check_views
 from alaas.pipeline.replay import persevere
 from alaas.strategies import registry
 from alaas.strategies.declaration import MODEL
@@ -127,7 +128,7 @@ def plan(
         n_drop=parameters.n_drop or N_DROP,
         cache=parameters.cache,
         pool=parameters.pool,
-        deadline=deadline(parameters.timeout_s),
+        deadline=deadline.after(parameters.timeout_s),
     )
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, TypeVar
 from alaas.config import Settings
 from alaas.core.types import Batch, Items, Plan, Spent, Views
 from alaas.data.fetch import Fetcher
-from alaas.pipeline import stages
+from alaas.pipeline import deadline, stages
 from alaas.pipeline.keeping import Kept, identify
 from alaas.pipeline.slots import Threads
 
@@ -30,22 +30,12 @@ class Worker:
         settings: What may be fetched, and what an item may cost.
         model: What runs.
         kept: What is known of addresses.
-        check: Asked before each stage; it raises where a query has ended. By default a
-            query ends by cancelling its work.
     """
 
-    def __init__(
-        self,
-        settings: Settings,
-        model: Model,
-        kept: Kept,
-        *,
-        check: Callable[[Plan], None] = lambda _: None,
-    ) -> None:
+    def __init__(self, settings: Settings, model: Model, kept: Kept) -> None:
         self._model = model
         self._limits = settings.limits
         self._fetcher = Fetcher(settings.fetch, settings.limits, index=kept.addresses)
-        self._check = check
         self._decoding = Threads(os.cpu_count() or 1, "alaas-preprocess")
         self._inferring = Threads(model.classifier.lanes, "alaas-infer")
 
@@ -57,7 +47,7 @@ class Worker:
         """The views of a micro-batch, and what each stage spent on them."""
         card = self._model.card
         spent: dict[str, Spent] = {}
-        self._check(plan)
+        deadline.check(plan)
         started = perf_counter()
         raws = await self._fetcher.fetch(items)
         counts = stages.count_read(items, raws)
@@ -76,7 +66,7 @@ class Worker:
         asked = perf_counter()
 
         def timed() -> tuple[S, Spent]:
-            self._check(plan)
+            deadline.check(plan)
             started = perf_counter()
             done = work()
             return done, Spent(perf_counter() - started, started - asked, done.size)

@@ -20,7 +20,6 @@ from alaas.models.card import ModelCard
 from alaas.pipeline.claims import Claims
 from alaas.pipeline.slots import Slots
 from alaas.server import canary, frames
-from alaas.server.leases import Leases
 from alaas.server.links import Links, Lost
 from alaas.server.status import Status
 from alaas.server.suspects import Suspects
@@ -66,7 +65,6 @@ class FlowEngine:
         card: The model that they run.
         batch_size: Items in a micro-batch.
         window: Micro-batches in flight.
-        leases: By which the executors know which queries are running.
         status: What the supervisor knows.
     """
 
@@ -78,12 +76,10 @@ class FlowEngine:
         *,
         batch_size: int,
         window: int,
-        leases: Leases,
         status: Callable[[], Status],
     ) -> None:
         self._links = links
         self._wire = wire
-        self._leases = leases
         self._status = status
         self._computing = [stage for stage in links.stages if stage != SCORE]
         self._suspects = Suspects(self._run, self._probe, self._prove)
@@ -94,7 +90,7 @@ class FlowEngine:
 
     async def admit(self, plan: Plan, items: Items) -> Admitted:
         """Have contents named where they can be without reading, and views recalled."""
-        request = self._wire.write("/admit", frames.Message(self._leased(plan), items))
+        request = self._wire.write("/admit", frames.Message(plan, items))
         if plan.cache:
             request = await self._repeat(self._computing[0], request)
         message = self._read(await self._ask_scorer(request))
@@ -103,7 +99,7 @@ class FlowEngine:
 
     async def process(self, plan: Plan, items: Items) -> Scored:
         """Send one micro-batch through all executors."""
-        return await self._suspects.process(self._leased(plan), items)
+        return await self._suspects.process(plan, items)
 
     async def _run(self, plan: Plan, items: Items) -> Scored:
         request = await self._compute(plan, items)
@@ -147,18 +143,15 @@ class FlowEngine:
         return info
 
     async def _conclude(self, endpoint: str, plan: Plan, notes: Notes) -> frames.Message:
-        request = self._wire.write(endpoint, frames.Message(self._leased(plan), notes))
+        request = self._wire.write(endpoint, frames.Message(plan, notes))
         try:
             answer = await self._hop(SCORE, request)
         except Lost as lost:
             raise _books_lost() from lost
-        message = self._read(answer)
-        self._leases.end(plan.query)
-        return message
+        return self._read(answer)
 
     async def discard(self, plan: Plan) -> None:
-        """Have all executors stop working for a query, and the scorer forget it."""
-        self._leases.end(plan.query)
+        """Have the scorer forget a query; what others do for it ends with who asked them."""
         request = self._wire.write("/discard", frames.Message(plan, Items(0, ())))
         try:
             await self._hop(SCORE, request)
@@ -188,10 +181,6 @@ class FlowEngine:
         plan = Plan(query="", strategy="", params={}, seed=0, budget=1, needs=(), pool=pool)
         request = self._wire.write(endpoint, frames.Message(plan, content))
         return self._read(await self._ask_scorer(request))
-
-    def _leased(self, plan: Plan) -> Plan:
-        """The plan of a query that runs from now on, if it did not before."""
-        return replace(plan, leased=self._leases.take(plan.query))
 
     async def _ask_scorer(self, request: Any) -> Any:
         try:

@@ -28,12 +28,11 @@ from alaas.core.types import (
 )
 from alaas.data import fetch
 from alaas.models.card import ModelCard
-from alaas.pipeline import scorer, stages
+from alaas.pipeline import deadline, scorer, stages
 from alaas.pipeline.keeping import identify, keep
 from alaas.pipeline.slots import Threads
 from alaas.pipeline.worker import Worker as Stages
 from alaas.server import frames, logs, pulse
-from alaas.server.leases import Leases
 from alaas.server.process import keep_memory, settle, without
 
 os.environ.setdefault("JINA_OPTOUT_TELEMETRY", "1")
@@ -105,7 +104,6 @@ class Stage(Executor):
         settle()
         self._settings = Settings.model_validate_json(settings)
         logs.configure(self._settings.log, process=_stage(self))
-        self._leases = Leases(runtime)
 
     async def _run(self, docs: DocList[Frame], stage: str, work: Work) -> DocList[Frame]:
         """Have a message worked on. Errors travel in it, to whoever asked."""
@@ -113,7 +111,7 @@ class Stage(Executor):
         if message.problem is not None:
             return docs
         try:
-            self._leases.check(message.plan)
+            deadline.check(message.plan)
             with logs.about(message.request):
                 return pack(await work(message))
         except Exception as error:  # noqa: BLE001  # the log and the caller are told
@@ -130,7 +128,7 @@ class Stage(Executor):
         return await self._run(docs, stage, run)
 
     def _timed(self, message: frames.Message, stage: str, work: Blocking) -> frames.Message:
-        self._leases.check(message.plan)  # it may have waited for long
+        deadline.check(message.plan)  # it may have waited for long
         started = monotonic()
         with logs.about(message.request):
             return message.after(stage, work(message), started)
@@ -248,9 +246,7 @@ class Worker(Stage):
         super().__init__(**rest)
         tree = self._settings
         self._kept = keep(tree.store, features=False)
-        self._stages = Stages(
-            tree, _load(self, tree, threads), self._kept, check=self._leases.check
-        )  # fmt: skip
+        self._stages = Stages(tree, _load(self, tree, threads), self._kept)
 
     @requests(on="/admit")
     async def admit(self, docs: DocList[Frame], **_: Any) -> DocList[Frame]:

@@ -34,6 +34,9 @@ PATIENCE = 10
 START_S = 600.0
 """Seconds that a process gets from its start until it answers."""
 
+VMSTAT = Path("/proc/vmstat")
+"""Where Linux counts whom it has ended for want of memory."""
+
 LONGEST_WAIT_S = 30.0
 """Seconds between two starts of a stage whose processes die again and again, at most."""
 
@@ -178,6 +181,7 @@ class Fleet:
             stage = self._stages.setdefault(place.stage, _Stage())
             stage.places.append(place)
             stage.due[place] = 0.0
+        self._oom_kills = _oom_kills()
         self.lost: str | None = None
         """Why it cannot go on, once it cannot."""
 
@@ -203,10 +207,10 @@ class Fleet:
         replica.look(now)
         del self._replicas[place]
         replica.forget()
-        stage, reason = self._stages[place.stage], _reason(replica)
+        stage, reason = self._stages[place.stage], self._reason(replica)
         stage.restarts[reason] = stage.restarts.get(reason, 0) + 1
         stage.answered += replica.answered
-        wait_s = self._count(place.stage, replica, reason, now)
+        wait_s = self._count(place.stage, reason, now)
         if self.lost is not None:
             return
         stage.due[place] = now + wait_s
@@ -215,14 +219,14 @@ class Fleet:
             **self._named(replica), reason=reason, status=replica.process.exitcode, in_s=wait_s,
         )  # fmt: skip
 
-    def _count(self, name: str, replica: Replica, reason: Reason, now: float) -> float:
+    def _count(self, name: str, reason: Reason, now: float) -> float:
         """Seconds until the next start; too many deaths in a row give the stage up.
 
-        One that was killed from outside while it was ready and had nothing to do says nothing
-        of its stage, and one whose stage has answered something since begins a new row.
+        One that somebody has killed says nothing of its stage, and one whose stage has answered
+        something since the last begins a new row.
         """
         stage, rules = self._stages[name], self._settings
-        if reason == "killed" and replica.ready and not replica.busy:
+        if reason == "killed":
             return 0.0
         stage.deaths = [*self._row(name, now), now]
         stage.counted = self._answered(name)
@@ -233,6 +237,17 @@ class Fleet:
                 f"between; supervision.restarts allows {rules.restarts}"
             )
         return 0.0 if row == 1 else min(LONGEST_WAIT_S, 2.0 ** (row - 2))
+
+    def _reason(self, replica: Replica) -> Reason:
+        if replica.doomed:
+            return "hung"
+        status, before = replica.process.exitcode, self._oom_kills
+        self._oom_kills = _oom_kills()
+        if status == -signal.SIGKILL and self._oom_kills > before:
+            return "oom"
+        # A process that is asked to end does so in good order, with status 0.
+        outside = {-signal.SIGKILL, -signal.SIGTERM, -signal.SIGINT}
+        return "killed" if status in outside or (status == 0 and replica.ready) else "died"
 
     def _answered(self, name: str) -> int:
         alive = [one.answered for place, one in self._replicas.items() if place.stage == name]
@@ -307,9 +322,11 @@ def is_open(port: int) -> bool:
         return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
-def _reason(replica: Replica) -> Reason:
-    if replica.doomed:
-        return "hung"
-    # A process that is asked to end does so in good order, with status 0.
-    outside = {-signal.SIGKILL, -signal.SIGTERM, -signal.SIGINT} | ({0} if replica.ready else set())
-    return "killed" if replica.process.exitcode in outside else "died"
+def _oom_kills() -> int:
+    """Processes of this machine that were ended for want of memory; 0 where nobody counts."""
+    with suppress(OSError, ValueError):
+        for line in VMSTAT.read_text(encoding="ascii").splitlines():
+            name, _, count = line.partition(" ")
+            if name == "oom_kill":
+                return int(count)
+    return 0

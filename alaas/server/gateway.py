@@ -24,7 +24,6 @@ from alaas.server.connections import uvicorn_options
 from alaas.server.engine import FlowEngine
 from alaas.server.executors import Frames, pack, unpack
 from alaas.server.jobs.service import Jobs
-from alaas.server.leases import Leases
 from alaas.server.links import Links
 from alaas.server.metrics import Metrics
 from alaas.server.observed import TimedSlots
@@ -153,7 +152,6 @@ class Gateway(JinaGateway):
                 self._settings.active_learning.strategy.model, card.preprocessing
             ),
             window=self._window,
-            leases=Leases(self._runtime),
             status=self._status,
         )
         engine.slots = TimedSlots(self._window, spare=1, waits=metrics.queue_wait)

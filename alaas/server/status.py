@@ -17,8 +17,9 @@ NAME = "status.json"
 
 State = Literal["starting", "ready", "draining", "failed"]
 
-Reason = Literal["died", "killed", "hung"]
-"""Why a process was replaced: it ended by itself, was ended from outside, or fell silent."""
+Reason = Literal["died", "oom", "killed", "hung"]
+"""Why a process was replaced: it ended by itself, the kernel ended it for want of memory,
+somebody else ended it, or it fell silent."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ import yaml
 from fences import ROOT
 
 from alaas.config import Settings, load
+from alaas.server.auth import served
 
 DOCKER = ROOT / "docker"
 
@@ -103,6 +104,12 @@ def compose(name: str) -> dict[str, Any]:
     assert set(document["services"]) == {"alaas"}
     service: dict[str, Any] = document["services"]["alaas"]
     return service
+
+
+def test_it_serves_everybody_and_says_so_first() -> None:
+    environ = dict(re.findall(r"(ALAAS_\w+)=(\S+)", last_stage()["ENV"]))
+    auth = load(DOCKER / "config.yml", environ=environ).settings.auth
+    assert served(auth).startswith("everybody")
 
 
 def test_compose_for_cpus() -> None:

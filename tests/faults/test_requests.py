@@ -69,7 +69,7 @@ def test_row02_every_field_of_a_wrong_type_is_pointed_at(
 
 
 @pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity", "1e999", "-1E+400"])
-@pytest.mark.parametrize("place", ["budget", "timeout_s", "params"])
+@pytest.mark.parametrize("place", ["budget", "timeout_s", "params", "ignored"])
 def test_row03_there_are_no_infinite_numbers(small: SmallServer, number: str, place: str) -> None:
     value = f'{{"tau": {number}}}' if place == "params" else number
     body = f'{{"data": ["u"], "parameters": {{"budget": 1, "{place}": {value}}}}}'.encode()

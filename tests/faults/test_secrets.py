@@ -35,7 +35,7 @@ class Holder(BaseHTTPRequestHandler):
 
     items: bytes
 
-    def do_GET(self) -> None:  # noqa: N802
+    def do_GET(self) -> None:
         name = self.path.partition("?")[0]
         self.send_response({"/good": 200, "/moved": 302}.get(name, 403))
         self.send_header("Location", f"http://{SIGN}:{SIGN}@127.0.0.1:1/a?sig={SIGN}")

@@ -219,6 +219,7 @@ def test_row30_a_server_that_sends_too_much_or_too_slowly_is_left(
                 assert [one["code"] for one in failures] == [
                     *["object_too_large"] * 3, "fetch_timeout",
                 ]  # fmt: skip
+                assert "bytes a second" in failures[-1]["message"]
                 await peer.left.wait()
                 await left.wait()
                 # What comes in one piece is not slow, whatever the rate.

@@ -189,20 +189,25 @@ def test_deaths_of_long_ago_are_forgotten(world: World) -> None:
     assert world.fleet.lost is None
 
 
-def test_an_operator_may_kill_idle_processes_all_afternoon(world: World) -> None:
+def test_an_operator_may_kill_processes_all_afternoon(world: World) -> None:
     for _ in range(20):
-        world.be_ready()
-        world.die(0, -signal.SIGKILL)
-    assert world.fleet.lost is None
-    assert world.look().restarts == {"killed": 20}
-
-
-def test_one_that_is_killed_at_work_before_it_has_done_any_counts(world: World) -> None:
-    for _ in range(4):
-        world.look(60)
         world.be_ready(since=world.clock.now)
         world.die(0, -signal.SIGKILL)
+        world.die(0, -signal.SIGKILL)  # and while they start
+    assert world.fleet.lost is None
+    assert world.look().restarts == {"killed": 40}
+
+
+def test_the_kernel_may_not(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    counter = tmp_path / "vmstat"
+    monkeypatch.setattr(fleet, "VMSTAT", counter)
+    world.look()
+    for count in range(1, 5):
+        counter.write_text(f"pgfault 12\noom_kill {count}\n")
+        world.look(30)
+        world.die(0, -signal.SIGKILL)
     assert world.fleet.lost is not None
+    assert world.fleet.status()["infer"].restarts == {"oom": 4}
 
 
 def test_one_that_beats_no_more_is_silent_and_then_ended(world: World) -> None:

@@ -59,7 +59,6 @@ PLANS = st.builds(
     budget=st.integers(1, 2**63 - 1),
     needs=st.lists(TEXT, max_size=3).map(tuple),
     deadline=st.none() | SECONDS,
-    leased=st.booleans(),
 )
 DTYPES = st.sampled_from(["u1", "i8", "<f4", "<f8", ">f4", "f2", "?", "c8"])
 ITEMS = st.one_of(
