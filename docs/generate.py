@@ -299,16 +299,20 @@ def metrics() -> str:
 def faults() -> str:
     """One row a fault: what happens, and the tests that prove it."""
     matrix = runpy.run_path(str(ROOT / "tests" / "faults" / "matrix.py"))
-    tests: dict[int, list[str]] = {}
+    tests: dict[int, dict[str, list[str]]] = {}
     for proof in matrix["proofs"]():
         for number in proof.rows:
-            slow = " (slow)" if proof.slow else ""
-            tests.setdefault(number, []).append(f"`{proof.file}`: {proof.what}{slow}")
+            said = f"{proof.what} (slow)" if proof.slow else proof.what
+            tests.setdefault(number, {}).setdefault(proof.file, []).append(said)
     return _table(
         ("", "fault", "what happens", "tests"),
         (
-            (row.number, row.fault, row.expected, "<br>".join(tests.get(row.number, ()))
-             or f"open: {matrix['OPEN'].get(row.number, 'not tested yet')}")
+            (
+                row.number, row.fault, row.expected,
+                "<br>".join(f"`{file}`: {'; '.join(said)}"
+                            for file, said in tests.get(row.number, {}).items())
+                or f"open: {matrix['OPEN'].get(row.number, 'not tested yet')}",
+            )
             for row in matrix["ROWS"]
         ),
     )  # fmt: skip

@@ -48,16 +48,17 @@ def keep(settings: StoreSettings, *, features: bool = True, addresses: bool = Tr
     """
     if not settings.cache:
         return Kept()
-    from alaas.store.features import FeatureStore
-    from alaas.store.pools import Pools
     from alaas.store.sources import SourceIndex
 
     url = location(settings)
-    return Kept(
-        FeatureStore(url, max_bytes=settings.max_bytes) if features else None,
-        Pools(url) if features else None,
-        SourceIndex(_beside(url)) if addresses else None,
-    )
+    index = SourceIndex(_beside(url)) if addresses else None
+    if not features:
+        return Kept(addresses=index)
+    # Its library is large: a process that does without it is back sooner.
+    from alaas.store.features import FeatureStore
+    from alaas.store.pools import Pools
+
+    return Kept(FeatureStore(url, max_bytes=settings.max_bytes), Pools(url), index)
 
 
 def location(settings: StoreSettings) -> str:

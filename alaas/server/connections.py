@@ -6,12 +6,14 @@ import asyncio
 import json
 import re
 import uuid
+from contextlib import suppress
 from functools import partial
 from http import HTTPStatus
 from typing import Any, Literal, TypeAlias
 
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
+from websockets.exceptions import ConnectionClosed
 
 from alaas.config import LimitsSettings
 from alaas.core.errors import AlaasError, InvalidRequest
@@ -168,6 +170,11 @@ class Conversation(Handshake):
         self.scope["state"]["heard"] = lambda: self._heard
         self.scope["state"][GONE] = lambda: self.closed or has_gone(self.transport)
         await super().run_asgi()
+
+    async def close(self, code: int = 1000, reason: str = "") -> None:
+        """Close it, if the other side has not: that is nobody's error."""
+        with suppress(ConnectionClosed):
+            await super().close(code, reason)
 
     def fail_connection(self, code: int = 1006, reason: str = "") -> None:
         """Close it because of what came."""

@@ -39,7 +39,6 @@ class Report(Protocol):
         ...
 
 
-
 class ViewTable:
     """Rows by key. What is put can be got at once, and is written later, many rows together.
 

@@ -49,8 +49,8 @@ def test_generated_parts_are_current(page: Path) -> None:
 def test_what_is_generated() -> None:
     names = {page_id(page) for page in GENERATED}
     pages = (
-        "cli", "configuration", "faults", "http", "observability", "strategies/choosing", "strategies/costs",
-        "strategies/index",
+        "cli", "configuration", "faults", "http", "observability",
+        "strategies/choosing", "strategies/costs", "strategies/index",
     )  # fmt: skip
     assert names == {"README.md", "openapi.json", *(f"docs/{page}.md" for page in pages)}
 

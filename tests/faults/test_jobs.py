@@ -429,9 +429,12 @@ PAGE = 4096
 
 
 def corrupt(path: Path) -> None:
-    """Destroy some pages in the middle."""
+    """Destroy some pages at the end, where nobody looks at the start: those of a pool."""
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("INSERT INTO parts VALUES (1, 0, ?)", (b"x" * 64 * PAGE,))
+        connection.commit()
     with path.open("r+b") as file:
-        file.seek(2 * PAGE)
+        file.seek(-8 * PAGE, os.SEEK_END)
         file.write(b"\xff" * 4 * PAGE)
 
 

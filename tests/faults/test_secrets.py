@@ -27,7 +27,10 @@ from alaas.proto.alaas.v1 import active_learning_pb2_grpc as stubs
 
 SIGN = "s3nt1nel"
 KEY = keys.make()
-EVIL = 'x\n{"event": "forged", "level": "info"}\r\n2026-01-01T00:00:00Z [info] forged\x1b[2J\x00\u2028y'
+EVIL = (
+    'x\n{"event": "forged", "level": "info"}\r\n'
+    "2026-01-01T00:00:00Z [info] forged\x1b[2J\x00\u2028y"
+)
 
 
 class Holder(BaseHTTPRequestHandler):
@@ -139,8 +142,9 @@ def over_http(server: Running, holder: str) -> list[tuple[int, str]]:
     ]
     answers += [
         requests.get(f"{server.url}{path}", headers=headers(key), timeout=60)
-        for path in ("/info", "/models", "/metrics", f"/pools/https://a/b?sig={SIGN}", "/openapi.json",
-                     "/strategies", "/", "/readyz", "/livez", f"/{SIGN[:0]}nothing?sig={SIGN}")
+        for path in ("/info", "/models", "/metrics", f"/pools/https://a/b?sig={SIGN}",
+                     "/openapi.json", "/strategies", "/", "/readyz", "/livez",
+                     f"/nothing?sig={SIGN}")
         for key in (KEY, f"alaas_{SIGN}")
     ]  # fmt: skip
     broken = f'{{"data": ["https://a/b?sig={SIGN}"'
@@ -183,7 +187,8 @@ def over_the_others(server: Running, holder: str) -> list[str]:
     with grpc.insecure_channel(server.addresses["grpc"].removeprefix("grpc://")) as channel:
         stub = stubs.ActiveLearningStub(channel)
         asked = pb.QueryRequest(
-            parameters=pb.Parameters(budget=1), items=[pb.Item(id=u, uri=u) for u in bad_uris(holder)]
+            parameters=pb.Parameters(budget=1),
+            items=[pb.Item(id=u, uri=u) for u in bad_uris(holder)],
         )
         for key in (KEY, f"alaas_{SIGN}"):
             with pytest.raises(grpc.RpcError) as failed:
@@ -233,7 +238,10 @@ def test_row70_whatever_a_caller_writes_a_record_is_one_line(
         {"data": ["a"], "parameters": {"budget": 1, "pool": EVIL}},
         {"data": ["a"], "parameters": {"budget": EVIL}},
         {"data": ["a"], "parameters": {"budget": 1, EVIL: EVIL}},
-        {"data": [{"id": EVIL, "text": "a"}, {"id": EVIL, "text": "b"}], "parameters": {"budget": 1}},
+        {
+            "data": [{"id": EVIL, "text": "a"}, {"id": EVIL, "text": "b"}],
+            "parameters": {"budget": 1},
+        },
     ):
         answer = server.post("/query", body, headers=headers(**mine))
         assert 400 <= answer.status_code < 500

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import os
 import re
 import subprocess
 import sys
@@ -85,14 +86,16 @@ SECRETS = re.compile(
     r"|\bxox[abpr]-[0-9A-Za-z-]{10,}"
 )
 OURS = ("alaas", "benchmarks", "configs", "docker", "docs", "examples", "tests", ".ci", ".github")
+BUILT = (".envs", ".figures", "__pycache__")
 
 
 def texts() -> Iterator[Path]:
-    """The files of the repository that are text."""
+    """The files of the repository that are text, without environments that were built in it."""
     yield from (path for path in ROOT.iterdir() if path.is_file())
     for folder in OURS:
-        found = (ROOT / folder).rglob("*")
-        yield from (path for path in found if path.is_file() and path.suffix != ".pyc")
+        for here, below, names in os.walk(ROOT / folder):
+            below[:] = [name for name in below if name not in BUILT]
+            yield from (Path(here, name) for name in names if not name.endswith(".pyc"))
 
 
 def test_no_file_holds_a_secret() -> None:

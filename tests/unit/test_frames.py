@@ -116,7 +116,7 @@ def selections(draw: st.DrawFn) -> Selection:
 
 
 CONTENTS: dict[str, st.SearchStrategy[frames.Content]] = {
-    "Admitted": st.builds(Admitted, seq=SEQ, missing=NUMBERS, known=SEQ),
+    "Admitted": st.builds(Admitted, seq=SEQ, missing=NUMBERS, known=SEQ, corrupt=SEQ),
     "Items": st.builds(
         Items, seq=SEQ, items=st.lists(ITEMS, max_size=6).map(tuple), rows=NUMBERS, digests=DIGESTS
     ),
@@ -133,7 +133,8 @@ CONTENTS: dict[str, st.SearchStrategy[frames.Content]] = {
     "Selection": selections(),
     "Stored": st.builds(Stored, pools=st.lists(INFOS, max_size=3).map(tuple)),
 }
-SPENT = st.dictionaries(st.sampled_from(STAGES), st.builds(Spent, SECONDS, SECONDS, SEQ))
+COUNTS = st.dictionaries(TEXT, SEQ, max_size=2)
+SPENT = st.dictionaries(st.sampled_from(STAGES), st.builds(Spent, SECONDS, SECONDS, SEQ, COUNTS))
 
 
 def there_and_back(message: Message) -> Message:

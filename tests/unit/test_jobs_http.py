@@ -18,7 +18,7 @@ from sqlalchemy.engine import make_url
 
 from alaas.core.types import Items
 from alaas.core.wire import Failure
-from alaas.server.jobs import routes
+from alaas.server.jobs import routes, runner
 from alaas.server.jobs.database import prepare
 
 KEYS = {"one": "k" * 43, "two": "l" * 43, "chief": "m" * 43}
@@ -181,7 +181,8 @@ def test_a_push_can_be_a_job(tmp_path: Path) -> None:
         assert ask(server, "GET", f"/jobs/{job['id']}/result").status_code == 409
 
 
-def test_a_cancelled_job_stops(tmp_path: Path) -> None:
+def test_a_cancelled_job_stops(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runner, "BEAT_S", 3600.0)  # at once, and not when its lease is renewed
     with office(tmp_path, gate=Shut()) as server:
         job = submit(server)
         until(lambda: server.gate.reached, "it runs")

@@ -87,8 +87,10 @@ def test_a_stop_interrupts_a_job_and_the_next_server_ends_it(settings: Settings)
             name = await submit(first)
             await reached.wait()
             assert (await first.job(name, "a")).state == "running"
-        # Another one: it finds the job given back, and need not wait for the lease to end.
-        async with Office(settings, Toy(), port=8002) as second:
+        other = Office(settings, Toy(), port=8002)
+        # It was given back: nobody has to wait until its lease ends.
+        assert (await other.jobs.store.get(name, "a")).state == "queued"
+        async with other as second:
             ended = await end(second, name)
         assert (ended.state, ended.attempt, ended.done) == ("succeeded", 2, 5)
 

@@ -26,6 +26,11 @@ class Shelf:
     def __init__(self) -> None:
         self.rows: dict[tuple[str, str, str], NDArray[Any]] = {}
         self.ones: dict[tuple[str, str], NDArray[Any]] = {}
+        self.damaged = 0
+
+    def take_damaged(self) -> int:
+        damaged, self.damaged = self.damaged, 0
+        return damaged
 
     def has(self, space: str, view: str, digests: Sequence[str]) -> NDArray[np.bool_]:
         return np.array([(space, view, name) in self.rows for name in digests], bool)
@@ -229,3 +234,14 @@ def test_ids_must_be_unique_also_where_nothing_is_computed() -> None:
 def test_draws_are_stored_by_their_number_and_seed() -> None:
     plan = Plan("q", "bald", {}, 3, 1, ("draws",), n_drop=20)
     assert stored_names(plan, ("draws", "probs")) == ("draws-20-3", "probs")
+
+
+def test_damage_is_said_once() -> None:
+    shelf = Shelf()
+    shelf.damaged = 3
+    scorer = Scorer(shelf)  # type: ignore[arg-type]
+    plan = Plan("q", "entropy", {}, 0, 1, ("probs",))
+    told = [
+        scorer.admit(plan, Items(row, (Item(f"i{row}"),), rows=(row,))).corrupt for row in range(2)
+    ]
+    assert told == [3, 0]

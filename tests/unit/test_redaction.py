@@ -121,5 +121,5 @@ def _whole(word: str) -> str:
 
 def test_long_texts_cost_little() -> None:
     """What would be quadratic in a careless expression ends within the time of a test."""
-    for text in ("/" * 300_000, "a" * 300_000, "a:/" * 100_000, "sig" * 100_000, "bearer " * 40_000):
-        redact(text)
+    for part, count in (("/", 300), ("a", 300), ("a:/", 100), ("sig", 100), ("bearer ", 40)):
+        redact(part * count * 1000)

@@ -376,6 +376,7 @@ def test_a_flipped_number_is_found_and_written_again(
     found, _ = store.get("ab12", "probs", DIGESTS)
     assert np.flatnonzero(~found).tolist() == [1_234]
     assert [r for r in caplog.records if "damaged rows" in r.message]
+    assert (store.take_damaged(), store.take_damaged()) == (1, 0)
     assert not store.has("ab12", "probs", [DIGESTS[1_234]]).any()
     store.close()
     assert check_whole(tmp_path) == 2_999
