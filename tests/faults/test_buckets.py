@@ -182,7 +182,7 @@ def test_row26_a_store_that_forbids_or_does_not_know(
             assert list(codes.values()) == [
                 "upstream_forbidden", "object_too_large", "upstream_not_found",
             ]  # fmt: skip
-        for key, secret in ((store.user[0], "wrong"), ("AKIAIOSFODNN7EXAMPLE", "unknown")):
+        for key, secret in ((store.user[0], "wrong"), ("nobody", "unknown")):
             _environment(monkeypatch, key, secret)
             await _expect(fetch, "s3://open/a.png", "upstream_forbidden")
         await _expect(listed(store.endpoint, "s3://closed", anonymous=True), forbidden,

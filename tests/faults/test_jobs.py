@@ -75,9 +75,10 @@ class Lineage:
 
     def kill(self, *, all_at_once: bool) -> None:
         """Kill the gateway, or every process; the next server starts when all are gone."""
-        begun = [event for event in self.server.events() if event["event"] == "job begins"]
-        victims = self.server.family() if all_at_once else []
-        for pid in [one.pid for one in victims] or [begun[-1]["pid"]]:
+        said = (line for line in self.server.log().splitlines() if '"job begins"' in line)
+        gateway = [json.loads(line)["pid"] for line in said][-1]
+        victims = [one.pid for one in self.server.family()] if all_at_once else [gateway]
+        for pid in victims:
             os.kill(pid, signal.SIGKILL)
         self.server.wait_end()
         self.server.assert_gone()

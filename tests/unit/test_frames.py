@@ -30,7 +30,7 @@ from alaas.core.types import (
     Views,
 )
 from alaas.core.wire import STAGES, Failure, Item, PoolInfo
-from alaas.server import frames
+from alaas.server import frames, logs
 from alaas.server.frames import Message
 
 # JSON carries half a surrogate pair as well, which a caller's JSON may hold.
@@ -175,6 +175,15 @@ def test_a_problem_travels(content: frames.Content) -> None:
     plan = Plan("q", "entropy", {}, 0, 1, ("probs",))
     problem = NoReplica("größe").problem()
     assert there_and_back(Message(plan, content, problem=problem)).problem == problem
+
+
+def test_the_id_of_the_request_travels() -> None:
+    """For the logs of all processes, whatever stage it has come to."""
+    with logs.about("r-1"):
+        sent = message(Items(4, (Item("a", uri="u"),)))
+    arrived = there_and_back(sent)
+    assert (arrived.request, arrived.after("fetch", Raws(4, ()), 0.0).request) == ("r-1", "r-1")
+    assert there_and_back(replace(sent, request="")).request == ""
 
 
 def message(content: frames.Content) -> Message:

@@ -94,6 +94,18 @@ _REFUSED: dict[int | str, dict[str, Any]] = {
         503: "The service cannot take a job now.",
     }.items()
 }
+_LISTED: dict[int | str, dict[str, Any]] = {
+    **_UNKNOWN,
+    422: {"model": schema.Problem, "description": "A parameter has a value that is not allowed."},
+}
+_ENDED: dict[int | str, dict[str, Any]] = {
+    **_UNKNOWN,
+    409: {"model": schema.Problem, "description": "It has no result yet, or was cancelled."},
+    **{
+        status: {"model": schema.Problem, "description": "It failed, with the problem shown."}
+        for status in (422, 500, 502, 504)
+    },
+}
 _STREAM: dict[int | str, dict[str, Any]] = {
     200: {"content": {EVENTS: {"schema": {"type": "string"}}}, "description": "The events."},
     204: {"description": "The stream has ended; there is nothing to reconnect to."},
@@ -132,15 +144,18 @@ def add_routes(app: FastAPI) -> None:
         responses=_REFUSED, tags=["jobs"], operation_id="submit_job",
         openapi_extra={"requestBody": {"required": True, "content": content}},
     )  # fmt: skip
-    for path, handler, name, given, asked in (
-        ("/jobs", _list, "jobs", JobList, {"parameters": _PAGING}),
-        ("/jobs/{name}", _show, "job", JobDocument, None),
-        ("/jobs/{name}/result", _result, "job_result", dict[str, Any], None),
-    ):
-        app.add_api_route(
-            path, handler, methods=["GET"], response_model=given, openapi_extra=asked,
-            responses=_UNKNOWN, tags=["jobs"], operation_id=name,
-        )  # fmt: skip
+    app.add_api_route(
+        "/jobs", _list, methods=["GET"], response_model=JobList, responses=_LISTED,
+        openapi_extra={"parameters": _PAGING}, tags=["jobs"], operation_id="jobs",
+    )  # fmt: skip
+    app.add_api_route(
+        "/jobs/{name}", _show, methods=["GET"], response_model=JobDocument,
+        responses=_UNKNOWN, tags=["jobs"], operation_id="job",
+    )  # fmt: skip
+    app.add_api_route(
+        "/jobs/{name}/result", _result, methods=["GET"], response_model=dict[str, Any],
+        responses=_ENDED, tags=["jobs"], operation_id="job_result",
+    )  # fmt: skip
     app.add_api_route(
         "/jobs/{name}/events", _events, methods=["GET"], responses=_STREAM,
         response_class=StreamingResponse, tags=["jobs"], operation_id="job_events",
