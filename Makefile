@@ -39,6 +39,7 @@ bench: $(VENV)/.dev
 	$(BIN)/python -m benchmarks.pools --json benchmarks/.figures/pools.json
 	$(BIN)/python -m benchmarks.startup --json benchmarks/.figures/startup.json
 	$(BIN)/python -m benchmarks.layouts --json benchmarks/.figures/layouts.json
+	$(BIN)/python -m benchmarks.fairness --json benchmarks/.figures/fairness.json
 	$(BIN)/python -m benchmarks.memory --json benchmarks/.figures/memory.json
 	$(BIN)/python -m benchmarks.strategies
 

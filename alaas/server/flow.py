@@ -21,9 +21,9 @@ from alaas.models.card import ModelCard
 from alaas.server.devices import visible_gpus
 from alaas.server.executors import Fetcher, Inferencer, Preprocessor, Scorer
 from alaas.server.executors import Worker as Stages
-from alaas.server.fleet import Place
 from alaas.server.gateway import Gateway
 from alaas.server.process import begin
+from alaas.server.replica import Place
 
 # `executors` has imported jina already, without torch.
 from jina import Flow  # isort: skip

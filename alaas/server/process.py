@@ -38,7 +38,7 @@ def begin(name: str, parent: int, beats: Path) -> None:
     if os.getppid() != parent:  # it died before this one asked to be told
         os._exit(1)
     os.dup2(2, 1)
-    pulse.settle(beats)
+    pulse.settle(beats, parent)
 
 
 def settle() -> None:

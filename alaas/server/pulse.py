@@ -58,9 +58,11 @@ class Pulse:
 
     Args:
         path: The file; None beats nowhere, as in a process that nobody supervises.
+        parent: The supervisor: without it the process ends, also where no kernel sees to that.
     """
 
-    def __init__(self, path: Path | None = None) -> None:
+    def __init__(self, path: Path | None = None, parent: int | None = None) -> None:
+        self._parent = parent
         self._file = None if path is None else os.open(path, os.O_CREAT | os.O_WRONLY, 0o600)
         self._lock = threading.Lock()
         self._begun: dict[object, float] = {}
@@ -74,6 +76,8 @@ class Pulse:
 
     async def _beat(self) -> None:
         while True:
+            if self._parent is not None and os.getppid() != self._parent:
+                os._exit(1)
             with self._lock:
                 self._write()
             await asyncio.sleep(BEAT_S)
@@ -108,10 +112,10 @@ class Pulse:
 _pulse = Pulse()
 
 
-def settle(path: Path) -> None:
-    """Say where this process will beat."""
+def settle(path: Path, parent: int) -> None:
+    """Say where this process will beat, and for whom."""
     global _pulse  # noqa: PLW0603  # a process has one
-    _pulse = Pulse(path)
+    _pulse = Pulse(path, parent)
 
 
 def start() -> None:

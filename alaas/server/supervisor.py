@@ -24,9 +24,10 @@ from alaas.data import credentials
 from alaas.models.card import ModelCard
 from alaas.models.describe import Description
 from alaas.server import auth, handover, logs, runtime, tls
-from alaas.server.fleet import Fleet, Replica, await_end
+from alaas.server.fleet import Fleet, await_end
 from alaas.server.jobs import database
 from alaas.server.ports import check_free
+from alaas.server.replica import Replica
 from alaas.server.status import State, Status
 from alaas.strategies import registry
 

@@ -30,9 +30,10 @@ from test_jobs_http import Shut, ask, body, end, office, submit
 
 from alaas.client import Client, QueryResult
 from alaas.client.call import Call
-from alaas.core.errors import AlaasError, Overloaded, StorageUnusable
+from alaas.core.errors import AlaasError, Overloaded, StorageBusy, StorageUnusable
 from alaas.server.jobs import database
 from alaas.server.jobs.database import prepare
+from alaas.server.jobs.store import JobStore
 
 ITEMS, BATCH, WINDOW = 200, 8, 2
 
@@ -244,6 +245,25 @@ def test_row58_a_client_that_leaves_leaves_no_answer(tmp_path: Path) -> None:
         server.until_idle()
         server.gate.open()
         until(lambda: post(server, "/query", "k", json=body()).status_code == 200, "it is free")
+
+
+def test_row58_a_job_is_one_also_where_the_word_of_it_was_lost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    accept = JobStore.accept
+
+    async def lost(*given: Any) -> None:
+        await accept(*given)
+        raise StorageBusy("the connection broke off")
+
+    with office(tmp_path) as server:
+        monkeypatch.setattr(JobStore, "accept", lost)
+        assert post(server, "/jobs", "k", json=body()).status_code == 503
+        monkeypatch.undo()
+        again = post(server, "/jobs", "k", json=body())
+        assert (again.status_code, again.headers["Idempotent-Replayed"]) == (202, "true")
+        (job,) = ask(server, "GET", "/jobs").json()["jobs"]
+        assert job["id"] == again.json()["id"]
 
 
 @pytest.mark.parametrize("key", ["", "x" * 256, "a\tb", "sch\u00f6n"])

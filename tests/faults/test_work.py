@@ -28,6 +28,7 @@ from alaas.proto.alaas.v1 import active_learning_pb2_grpc as stubs
 
 BATCH = 4
 POOL = 40
+FETCHED = 1_000_000
 FAULTS = Path(__file__).parent
 
 Documents = list[dict[str, Any]]
@@ -129,6 +130,7 @@ def work(
         model={"name": "work_models:switched", "batch_size": BATCH},
         worker={"replicas": 2, "layout": request.param},
         fetch={"roots": [str(pictures)], "networks": ["127.0.0.0/8"]},
+        limits={"fetched_bytes": FETCHED},
         supervision={"hang_s": 600},  # who waits at the gate looks as if it hung
         environment={SWITCHES: str(switches), "PYTHONPATH": path},
     ) as server:
@@ -176,6 +178,18 @@ class TestAnswers:
         nobody = f"http://127.0.0.1:{port}"
         theirs = work.ask([{"uri": f"{nobody}/{row}.png"} for row in range(3)])
         assert (theirs.status_code, theirs.json()["code"]) == (502, "all_items_failed")
+
+    def test_no_choice_from_the_first_part_of_what_is_too_much(
+        self, work: Work, pool: Documents
+    ) -> None:
+        noise = base64.b64encode(os.urandom(FETCHED // 9)).decode()
+        items = [*pool, *({"id": f"noise {row}", "blob": noise} for row in range(10))]
+        for path, given in (("/query", {"budget": 5}), ("/push", {"pool": "p"})):
+            body = {"data": items, "parameters": {**given, "cache": False}}
+            answer = work.server.post(path, body)
+            assert (answer.status_code, answer.json()["code"]) == (413, "too_many_items")
+            assert "limits.fetched_bytes" in answer.json()["detail"]
+        assert len(ids(work.ask(items[:-2]))) == 5
 
     def test_row82_what_is_logged_has_its_moment_in_utc(self, work: Work) -> None:
         moments = [one["timestamp"] for one in work.server.events()]

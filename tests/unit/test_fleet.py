@@ -14,9 +14,10 @@ from typing import Any, cast
 import pytest
 
 from alaas.config import SupervisionSettings
-from alaas.server import fleet
-from alaas.server.fleet import Fleet, Place
+from alaas.server import fleet, replica
+from alaas.server.fleet import Fleet
 from alaas.server.pulse import _RECORD
+from alaas.server.replica import Place
 from alaas.server.status import StageStatus
 
 
@@ -94,7 +95,8 @@ class World:
 @pytest.fixture
 def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
     clock = Clock()
-    monkeypatch.setattr(fleet, "monotonic", clock)
+    for module in (fleet, replica):
+        monkeypatch.setattr(module, "monotonic", clock)
     with (
         socket.create_server(("127.0.0.1", 0)) as one,
         socket.create_server(("127.0.0.1", 0)) as two,

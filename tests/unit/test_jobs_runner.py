@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
 from sqlalchemy import update
-from sqlalchemy.engine import make_url
+from sqlalchemy.engine import URL
 from test_pipeline_engine import Toy, in_time, pool
 
 from alaas.config import Settings
@@ -17,7 +16,7 @@ from alaas.core.errors import NoReplica
 from alaas.core.types import Items
 from alaas.pipeline.replay import Again
 from alaas.server.jobs import runner
-from alaas.server.jobs.database import now, prepare
+from alaas.server.jobs.database import now
 from alaas.server.jobs.model import Job, jobs
 from alaas.server.jobs.service import Jobs, new_job
 from alaas.server.metrics import Metrics
@@ -25,10 +24,9 @@ from alaas.server.service import Service
 
 
 @pytest.fixture
-def settings(tmp_path: Path) -> Settings:
-    url = f"sqlite:///{tmp_path}/jobs.sqlite"
-    prepare(make_url(url))
-    return Settings.model_validate({"jobs": {"url": url, "at_once": 1}, "log": {"level": "error"}})
+def settings(database_url: URL) -> Settings:
+    jobs = {"url": database_url.render_as_string(hide_password=False), "at_once": 1}
+    return Settings.model_validate({"jobs": jobs, "log": {"level": "error"}})
 
 
 class Office:

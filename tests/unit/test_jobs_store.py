@@ -3,46 +3,25 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from pathlib import Path
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
-from databases import Postgres, binaries, postgres
 from sqlalchemy import Connection, select, text, update
 from sqlalchemy.engine import URL
 
 from alaas.core.errors import Overloaded, QuotaExceeded, UnknownJob
 from alaas.core.wire import Failure, Item, Progress, StageTiming
 from alaas.pipeline.ledger import Part
-from alaas.server.jobs.database import Database, now, prepare
+from alaas.server.jobs.database import Database, now
 from alaas.server.jobs.model import Job, jobs, metadata, parts
 from alaas.server.jobs.pool import ITEMS, StoredPool, cut
 from alaas.server.jobs.store import JobStore, Wanted
 
 ROOM = 2**30
 Story = Callable[[Database], Awaitable[None]]
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[Postgres]:
-    with postgres() as running:
-        yield running
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def url(request: pytest.FixtureRequest, tmp_path: Path) -> URL:
-    """A database that is up to date."""
-    if request.param == "sqlite":
-        made = URL.create("sqlite", database=str(tmp_path / "jobs.sqlite"))
-    elif binaries() is None:
-        pytest.skip("PostgreSQL is not installed")
-    else:
-        made = request.getfixturevalue("server").make()
-    prepare(made)
-    return made
 
 
 def play(url: URL, story: Story) -> None:
@@ -86,7 +65,7 @@ def lapse(name: str) -> Callable[[Connection], None]:
     return work
 
 
-def test_the_changes_make_the_tables_that_the_code_reads(url: URL) -> None:
+def test_the_changes_make_the_tables_that_the_code_reads(database_url: URL) -> None:
     async def story(database: Database) -> None:
         found = await database.read(
             lambda connection: compare_metadata(MigrationContext.configure(connection), metadata)
@@ -99,10 +78,10 @@ def test_the_changes_make_the_tables_that_the_code_reads(url: URL) -> None:
         )
         assert len(found) == 1
 
-    play(url, story)
+    play(database_url, story)
 
 
-def test_the_clock_is_that_of_today(url: URL) -> None:
+def test_the_clock_is_that_of_today(database_url: URL) -> None:
     async def story(database: Database) -> None:
         first, second = [
             await database.read(lambda connection: connection.scalar(select(now())))
@@ -110,10 +89,10 @@ def test_the_clock_is_that_of_today(url: URL) -> None:
         ]
         assert 1.7e9 < first <= second < first + 60
 
-    play(url, story)
+    play(database_url, story)
 
 
-def test_jobs_are_taken_once_and_in_order(url: URL) -> None:
+def test_jobs_are_taken_once_and_in_order(database_url: URL) -> None:
     async def story(database: Database) -> None:
         here, there = JobStore(database, "here"), JobStore(database, "there")
         for name in ("x", "y", "z"):
@@ -124,15 +103,15 @@ def test_jobs_are_taken_once_and_in_order(url: URL) -> None:
         assert {job.state for job in taken} == {"running"}
         assert await there.claim() is None
 
-    play(url, story)
+    play(database_url, story)
 
 
-def test_many_servers_take_each_job_once(url: URL) -> None:
+def test_many_servers_take_each_job_once(database_url: URL) -> None:
     async def story(database: Database) -> None:
         store = JobStore(database, "here")
         for row in range(12):
             await add(store, f"j{row}")
-        others = [JobStore(Database(url), f"s{row}") for row in range(3)]
+        others = [JobStore(Database(database_url), f"s{row}") for row in range(3)]
 
         async def take_all(one: JobStore) -> list[str]:
             taken = []
@@ -146,10 +125,12 @@ def test_many_servers_take_each_job_once(url: URL) -> None:
             f"j{row}" for row in range(12)
         )
 
-    play(url, story)
+    play(database_url, story)
 
 
-def test_a_job_whose_lease_ends_is_taken_over_and_its_first_owner_can_do_no_harm(url: URL) -> None:
+def test_a_job_whose_lease_ends_is_taken_over_and_its_first_owner_can_do_no_harm(
+    database_url: URL,
+) -> None:
     async def story(database: Database) -> None:
         here, there = JobStore(database, "here"), JobStore(database, "there")
         await add(here, "x")
@@ -167,10 +148,10 @@ def test_a_job_whose_lease_ends_is_taken_over_and_its_first_owner_can_do_no_harm
         assert await there.finish(second, "succeeded", Progress(9, 0, 9), result=b"{}")
         assert await here.result(second.number) == b"{}"
 
-    play(url, story)
+    play(database_url, story)
 
 
-def test_a_beat_keeps_the_lease(url: URL) -> None:
+def test_a_beat_keeps_the_lease(database_url: URL) -> None:
     async def story(database: Database) -> None:
         here, there = JobStore(database, "here"), JobStore(database, "there")
         await add(here, "x")
@@ -181,10 +162,10 @@ def test_a_beat_keeps_the_lease(url: URL) -> None:
         assert await there.claim() is None
         assert (await here.get("x", "a")).stages == {"infer": stages["infer"].to_json()}
 
-    play(url, story)
+    play(database_url, story)
 
 
-def test_a_server_that_comes_back_goes_on_with_its_own_jobs_only(url: URL) -> None:
+def test_a_server_that_comes_back_goes_on_with_its_own_jobs_only(database_url: URL) -> None:
     async def story(database: Database) -> None:
         here, there = JobStore(database, "here"), JobStore(database, "there")
         await add(here, "x")
@@ -200,10 +181,10 @@ def test_a_server_that_comes_back_goes_on_with_its_own_jobs_only(url: URL) -> No
             lambda c: c.scalar(select(jobs.c.id).where(jobs.c.number == unarrived))
         ) is None  # fmt: skip
 
-    play(url, story)
+    play(database_url, story)
 
 
-def test_attempts_that_get_no_further_are_counted(url: URL) -> None:
+def test_attempts_that_get_no_further_are_counted(database_url: URL) -> None:
     async def story(database: Database) -> None:
         store = JobStore(database, "here")
         await add(store, "x")
@@ -219,10 +200,10 @@ def test_attempts_that_get_no_further_are_counted(url: URL) -> None:
         await store.release(job, in_order=True)  # a server that stops as it should is no fault
         assert (await claimed(store)).stalled == 1
 
-    play(url, story)
+    play(database_url, story)
 
 
-def test_a_cancelled_job_is_taken_by_nobody(url: URL) -> None:
+def test_a_cancelled_job_is_taken_by_nobody(database_url: URL) -> None:
     async def story(database: Database) -> None:
         store = JobStore(database, "here")
         part = [Item("i", uri="u")]
@@ -237,10 +218,10 @@ def test_a_cancelled_job_is_taken_by_nobody(url: URL) -> None:
         left = await database.read(lambda connection: connection.execute(select(parts)).all())
         assert left == []
 
-    play(url, story)
+    play(database_url, story)
 
 
-def test_a_job_that_has_ended_is_not_cancelled(url: URL) -> None:
+def test_a_job_that_has_ended_is_not_cancelled(database_url: URL) -> None:
     async def story(database: Database) -> None:
         store = JobStore(database, "here")
         await add(store, "x")
@@ -251,10 +232,10 @@ def test_a_job_that_has_ended_is_not_cancelled(url: URL) -> None:
         assert (after.state, after.problem) == ("failed", problem)
         assert after.over
 
-    play(url, story)
+    play(database_url, story)
 
 
-def test_callers_see_their_own_jobs(url: URL) -> None:
+def test_callers_see_their_own_jobs(database_url: URL) -> None:
     async def story(database: Database) -> None:
         store = JobStore(database, "here")
         for row in range(5):
@@ -275,10 +256,10 @@ def test_callers_see_their_own_jobs(url: URL) -> None:
                 await asked
         assert (await store.get("b0", None)).state == "queued"
 
-    play(url, story)
+    play(database_url, story)
 
 
-def test_a_caller_has_so_many_unfinished_jobs_at_most(url: URL) -> None:
+def test_a_caller_has_so_many_unfinished_jobs_at_most(database_url: URL) -> None:
     async def story(database: Database) -> None:
         store = JobStore(database, "here")
         await add(store, "x")
@@ -290,10 +271,10 @@ def test_a_caller_has_so_many_unfinished_jobs_at_most(url: URL) -> None:
         await store.cancel("x", "a")
         await begin(store, "z", most=2)
 
-    play(url, story)
+    play(database_url, story)
 
 
-def test_the_database_holds_so_much_at_most(url: URL) -> None:
+def test_the_database_holds_so_much_at_most(database_url: URL) -> None:
     async def story(database: Database) -> None:
         store = JobStore(database, "here")
         part = [Item("i", uri="u")]
@@ -306,10 +287,10 @@ def test_the_database_holds_so_much_at_most(url: URL) -> None:
         await store.forget(number)
         await begin(store, "y", room=1)
 
-    play(url, story)
+    play(database_url, story)
 
 
-def test_what_is_kept_no_longer_is_deleted(url: URL) -> None:
+def test_what_is_kept_no_longer_is_deleted(database_url: URL) -> None:
     async def story(database: Database) -> None:
         store = JobStore(database, "here")
         await add(store, "x", part=[Item("i", uri="u")])
@@ -322,10 +303,10 @@ def test_what_is_kept_no_longer_is_deleted(url: URL) -> None:
         assert await store.counts() == {"queued": 1}
         assert await store.result(job.number) is None
 
-    play(url, story)
+    play(database_url, story)
 
 
-def test_a_pool_comes_out_as_it_went_in(url: URL) -> None:
+def test_a_pool_comes_out_as_it_went_in(database_url: URL) -> None:
     pool: list[Item | Failure] = [
         Item("b", blob=bytes(range(256)), group="g"),
         Item("t", text="\u2028 \x00 \U0001f642"),
@@ -351,4 +332,4 @@ def test_a_pool_comes_out_as_it_went_in(url: URL) -> None:
             assert [item async for part in stored for item in part] == pool
         assert await stored.blobs({"b", "t"}) == {"b": bytes(range(256))}
 
-    play(url, story)
+    play(database_url, story)

@@ -15,7 +15,7 @@ from test_pipeline_engine import in_time
 from torch import nn
 
 from alaas.config import LimitsSettings, QueryParameters, Settings
-from alaas.core.errors import AllItemsFailed, DeadlineExceeded, ModelUnavailable
+from alaas.core.errors import AllItemsFailed, DeadlineExceeded, ModelUnavailable, TooManyItems
 from alaas.core.types import Raw, Raws
 from alaas.core.wire import STAGES, Item, QueryResponse
 from alaas.data.decode import preprocess
@@ -130,6 +130,28 @@ def test_reads_files_below_its_roots(tmp_path: Path) -> None:
     with pytest.raises(AllItemsFailed) as caught:
         answer(items)
     assert caught.value.status == 422
+
+
+def test_a_pool_of_too_many_bytes_is_not_chosen_from() -> None:
+    async def scenario() -> None:
+        items, defaults = blobs(20), settings().active_learning.strategy
+        size = sum(len(item.blob or b"") for item in items)
+
+        async def choose(engine: LocalEngine, most: int) -> QueryResponse:
+            async def source() -> AsyncIterator[query.Part]:
+                yield items
+
+            asked = QueryParameters(budget=2, cache=False)
+            return await query.run(engine, asked, source(), defaults=defaults, fetched_bytes=most)
+
+        async with LocalEngine(settings()) as engine:
+            assert (await choose(engine, size)).timings.stages["fetch"].bytes == size
+            with pytest.raises(TooManyItems, match=f"more than {size - 1} bytes"):
+                await choose(engine, size - 1)
+            assert engine._scorer._queries == {}
+            assert engine.slots._taken == 0
+
+    in_time(scenario())
 
 
 def test_answers_many_queries_at_once_and_after_one_another() -> None:

@@ -184,8 +184,8 @@ class Replies:
         claim.settled = True
 
     async def release(self, claim: Claim) -> None:
-        """Keep no answer: the same request may come again."""
-        gone = delete(replies).where(claim.mine)
+        """Keep no answer, if there is none: the same request may come again."""
+        gone = delete(replies).where(claim.mine, replies.c.status.is_(None))
         try:
             await self._database.write(lambda connection: connection.execute(gone))
         except StorageBusy:

@@ -168,7 +168,8 @@ class JobStore:
 
     async def forget(self, number: int) -> None:
         """Delete a job whose pool did not arrive."""
-        gone = delete(jobs).where(jobs.c.number == number)
+        # Not one that was queued after all, where only the word of it was lost.
+        gone = delete(jobs).where(jobs.c.number == number, jobs.c.state == RECEIVING)
         await self.database.write(lambda connection: connection.execute(gone))
 
     async def get(self, name: str, caller: str | None) -> Job:
