@@ -94,7 +94,9 @@ def listen(opened: ClientConnection, swing: threading.Event) -> None:
 def beside(url: str, pool: Pool, count: int) -> Iterator[None]:
     """A large query is in full swing; it is given up at the end."""
     swing = threading.Event()
-    with connect(f"{url}/ws", max_size=None) as opened, ThreadPoolExecutor(2) as threads:
+    # The server reads no faster than it works, and answers no ping before it has read that far.
+    asked = connect(f"{url}/ws", max_size=None, ping_interval=None)
+    with asked as opened, ThreadPoolExecutor(2) as threads:
         heard = threads.submit(listen, opened, swing)
         threads.submit(send, opened, pool, count)
         try:

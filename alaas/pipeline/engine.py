@@ -1,7 +1,7 @@
 """What runs the stages: the interface, and the engine that lives in this process.
 
 The server's engine, which sends micro-batches through a Jina Flow, is in
-`alaas.server.gateway`. Both are driven by `alaas.pipeline.query`.
+`alaas.server.engine`. Both are driven by `alaas.pipeline.query`.
 """
 
 from __future__ import annotations

@@ -201,6 +201,7 @@ class Gateway(JinaGateway):
             return
         self._stopped = True
         if self._service is not None:
+            self._service.readiness.stopping = True
             await self._jobs.stop()
             await self._service.drain(self._settings.shutdown.timeout_s)
         for server, _ in self._https:

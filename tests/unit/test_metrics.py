@@ -184,9 +184,22 @@ def test_the_id_of_a_caller(given: str, taken: bool) -> None:
     assert taken or len(named) == 32
 
 
+class Noting(Toy):
+    """A toy that notes the names of queries."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.names: set[str] = set()
+
+    async def admit(self, plan: Plan, items: Items) -> Admitted:
+        self.names.add(plan.query)
+        return await super().admit(plan, items)
+
+
 def test_the_same_id_twice_is_no_obstacle() -> None:
     """Not even at the same time: inside, every query has a name of its own."""
-    app = http.create_app(served())
+    engine = Noting()
+    app = http.create_app(served(engine))
 
     async def query() -> list[str]:
         headers = {"X-Request-ID": "again"}
@@ -199,6 +212,7 @@ def test_the_same_id_twice_is_no_obstacle() -> None:
         assert first == second == await query()
 
     in_time(story())
+    assert len(engine.names) == 3
 
 
 def test_a_conversation_is_counted() -> None:

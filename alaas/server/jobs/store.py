@@ -14,24 +14,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import (
-    Connection,
-    RowMapping,
-    Select,
-    and_,
-    case,
-    delete,
-    func,
-    insert,
-    literal,
-    or_,
-    select,
-    update,
-)
+from sqlalchemy import Connection, and_, case, delete, func, insert, literal, or_, select, update
 
-from alaas.core.errors import Overloaded, QuotaExceeded, UnknownJob
+from alaas.core.errors import QuotaExceeded
 from alaas.core.wire import Progress
 from alaas.pipeline.ledger import Part
+from alaas.server.jobs import rows
 from alaas.server.jobs.database import Database, now
 from alaas.server.jobs.model import RECEIVING, Job, Kind, State, jobs, parts, replies, results
 from alaas.server.jobs.pool import pack
@@ -96,7 +84,7 @@ class JobStore:
         """
 
         def work(connection: Connection) -> int:
-            _check_room(connection, room)
+            rows.check_room(connection, room)
             unfinished = jobs.c.state.in_(_UNFINISHED)
             theirs = select(func.count()).where(jobs.c.caller == wanted.caller, unfinished)
             if int(connection.scalar(theirs) or 0) >= most:
@@ -136,7 +124,7 @@ class JobStore:
         packed = pack(part)
 
         def work(connection: Connection) -> None:
-            _check_room(connection, room)
+            rows.check_room(connection, room)
             connection.execute(insert(parts).values(job=number, seq=seq, content=packed))
             more = {
                 "size": jobs.c.size + len(part), "bytes": jobs.c.bytes + len(packed),
@@ -159,7 +147,7 @@ class JobStore:
         def work(connection: Connection) -> Job:
             ready = {"state": "queued", "owner": None, "lease": None}
             connection.execute(update(jobs).where(jobs.c.number == number).values(ready))
-            job = _one(connection, _seen().where(jobs.c.number == number))
+            job = rows.one(connection, rows.seen().where(jobs.c.number == number))
             assert job is not None
             also(connection, job)
             return job
@@ -182,10 +170,10 @@ class JobStore:
         Raises:
             UnknownJob: There is none, or it is another caller's.
         """
-        asked = _named(name, caller)
-        job = await self.database.read(lambda connection: _one(connection, asked))
+        asked = rows.named(name, caller)
+        job = await self.database.read(lambda connection: rows.one(connection, asked))
         if job is None:
-            raise _unknown(name)
+            raise rows.unknown(name)
         return job
 
     async def page(
@@ -202,7 +190,7 @@ class JobStore:
         Raises:
             UnknownJob: There is no job `before`.
         """
-        asked = _seen().order_by(jobs.c.number.desc()).limit(limit)
+        asked = rows.seen().order_by(jobs.c.number.desc()).limit(limit)
         if caller is not None:
             asked = asked.where(jobs.c.caller == caller)
         if state is not None:
@@ -211,11 +199,11 @@ class JobStore:
         def work(connection: Connection) -> list[Job]:
             wanted = asked
             if before is not None:
-                last = _one(connection, _named(before, caller))
+                last = rows.one(connection, rows.named(before, caller))
                 if last is None:
-                    raise _unknown(before)
+                    raise rows.unknown(before)
                 wanted = asked.where(jobs.c.number < last.number)
-            return [_job(row) for row in connection.execute(wanted).mappings()]
+            return [rows.job_of(row) for row in connection.execute(wanted).mappings()]
 
         return await self.database.read(work)
 
@@ -233,19 +221,19 @@ class JobStore:
         """
 
         def work(connection: Connection) -> Job | None:
-            job = _one(connection, _named(name, caller))
+            job = rows.one(connection, rows.named(name, caller))
             if job is None or job.over:
                 return job
             open_one = and_(jobs.c.number == job.number, jobs.c.state.in_(("queued", "running")))
             end = {"state": "cancelled", "finished": now(), "owner": None, "lease": None}
             # Where another server runs it, that one finds its attempt void.
             if connection.execute(update(jobs).where(open_one).values(end)).rowcount:
-                _drop_pool(connection, job.number)
-            return _one(connection, _named(name, caller))
+                rows.drop_pool(connection, job.number)
+            return rows.one(connection, rows.named(name, caller))
 
         job = await self.database.write(work)
         if job is None:
-            raise _unknown(name)
+            raise rows.unknown(name)
         return job
 
     async def claim(self) -> Job | None:
@@ -266,7 +254,7 @@ class JobStore:
                 "done": 0, "failed": 0, "stages": "{}",
             }  # fmt: skip
             connection.execute(update(jobs).where(jobs.c.number == number).values(taken))
-            return _one(connection, _seen().where(jobs.c.number == number))
+            return rows.one(connection, rows.seen().where(jobs.c.number == number))
 
         return await self.database.write(work)
 
@@ -283,11 +271,11 @@ class JobStore:
                 further = progress.done > jobs.c.furthest
                 news = {
                     "lease": now() + LEASE_S,
-                    **_figures(progress),
+                    **rows.figures(progress),
                     "furthest": case((further, progress.done), else_=jobs.c.furthest),
                     "stalled": case((further, 0), else_=jobs.c.stalled),
                 }
-                ours = update(jobs).where(_attempt(job)).values(news)
+                ours = update(jobs).where(rows.attempt_of(job)).values(news)
                 if not connection.execute(ours).rowcount:
                     lost.append(job)
             answering = and_(replies.c.owner == self._owner, replies.c.lease.is_not(None))
@@ -311,7 +299,7 @@ class JobStore:
             "state": state,
             "finished": now(),
             "lease": None,
-            **_figures(progress),
+            **rows.figures(progress),
             "problem": None if problem is None else json.dumps(problem),
             # The pool goes, and the result is what is held from here on.
             "bytes": len(packed or b""),
@@ -320,7 +308,9 @@ class JobStore:
             end["size"] = progress.received
 
         def work(connection: Connection) -> bool:
-            if not connection.execute(update(jobs).where(_attempt(job)).values(end)).rowcount:
+            if not connection.execute(
+                update(jobs).where(rows.attempt_of(job)).values(end)
+            ).rowcount:
                 return False
             if packed is not None:
                 connection.execute(insert(results).values(job=job.number, body=packed))
@@ -340,7 +330,7 @@ class JobStore:
             "state": "queued", "owner": None, "lease": None,
             "stalled": job.stalled - 1 if in_order else jobs.c.stalled,
         }  # fmt: skip
-        given = update(jobs).where(_attempt(job)).values(back)
+        given = update(jobs).where(rows.attempt_of(job)).values(back)
         await self.database.write(lambda connection: connection.execute(given))
 
     async def recover(self) -> None:
@@ -374,7 +364,7 @@ class JobStore:
             connection.execute(delete(replies).where(replies.c.created < now() - replies_s))
             if connection.dialect.name == "sqlite":
                 connection.exec_driver_sql("PRAGMA incremental_vacuum(1000)")
-            return _held(connection)
+            return rows.held(connection)
 
         return await self.database.write(work)
 
@@ -386,66 +376,3 @@ class JobStore:
             return {row.state: row.jobs for row in connection.execute(asked)}
 
         return await self.database.read(work)
-
-
-def _held(connection: Connection) -> int:
-    """Bytes of all pools, results and answers."""
-    sums = (select(func.sum(jobs.c.bytes)), select(func.sum(replies.c.bytes)))
-    return sum(int(connection.scalar(one) or 0) for one in sums)
-
-
-def _check_room(connection: Connection, room: int) -> None:
-    if _held(connection) >= room:
-        raise Overloaded(
-            f"the database of the jobs is full: it may hold {room} bytes (jobs.max_bytes)"
-        )
-
-
-def _seen() -> Select[Any]:
-    """The jobs that callers see, each with the number of those before it."""
-    before = jobs.alias()
-    ahead = (
-        select(func.count())
-        .select_from(before)
-        .where(before.c.state == "queued", before.c.number < jobs.c.number)
-        .scalar_subquery()
-    )
-    position = case((jobs.c.state == "queued", ahead)).label("position")
-    return select(jobs, position).where(jobs.c.state != RECEIVING)
-
-
-def _named(name: str, caller: str | None) -> Select[Any]:
-    if not name.isalnum():  # a database may choke on it
-        raise _unknown(name)
-    asked = _seen().where(jobs.c.id == name)
-    return asked if caller is None else asked.where(jobs.c.caller == caller)
-
-
-def _one(connection: Connection, asked: Select[Any]) -> Job | None:
-    row = connection.execute(asked).mappings().first()
-    return None if row is None else _job(row)
-
-
-def _job(row: RowMapping) -> Job:
-    return Job.from_row(row, row["position"])
-
-
-def _attempt(job: Job) -> Any:
-    """The row of a job, as long as the attempt that is under way here is the present one."""
-    return and_(
-        jobs.c.number == job.number, jobs.c.attempt == job.attempt, jobs.c.state == "running"
-    )
-
-
-def _figures(progress: Progress) -> dict[str, Any]:
-    stages = {name: timing.to_json() for name, timing in progress.stages.items()}
-    return {"done": progress.done, "failed": progress.failed, "stages": json.dumps(stages)}
-
-
-def _drop_pool(connection: Connection, number: int) -> None:
-    connection.execute(delete(parts).where(parts.c.job == number))
-    connection.execute(update(jobs).where(jobs.c.number == number).values(bytes=0))
-
-
-def _unknown(name: str) -> UnknownJob:
-    return UnknownJob(f"there is no job {name!r}, or not for you")
