@@ -10,7 +10,7 @@ import asyncio
 import re
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, nullcontext
 from dataclasses import dataclass
 from time import monotonic
 from typing import Any
@@ -18,14 +18,14 @@ from typing import Any
 import grpc
 import structlog
 from fastapi.responses import JSONResponse
-from opentelemetry.trace import Span, Status, StatusCode
+from opentelemetry.trace import INVALID_SPAN, Span, Status, StatusCode
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import ClientDisconnect
 from starlette.routing import Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from alaas.core.errors import Internal
-from alaas.server import interception, logs
+from alaas.server import interception, logs, scopes
 from alaas.server.errors import PROBLEM_JSON, problem
 from alaas.server.interception import Context
 from alaas.server.metrics import Metrics, Protocol
@@ -82,16 +82,20 @@ class Books:
         self._tracing = tracing
 
     @contextmanager
-    def entry(self, protocol: Protocol, name: str, headers: Mapping[str, str]) -> Iterator[Call]:
+    def entry(
+        self, protocol: Protocol, name: str, headers: Mapping[str, str], *, is_probe: bool = False
+    ) -> Iterator[Call]:
         """Enter one call: what is logged inside has `name`, and it is counted at the end.
 
         Args:
             protocol: How it came.
             name: Its id.
             headers: What it says of itself; names in lower case.
+            is_probe: Whether it is one of many of which nobody wants a trace.
         """
         call, started = Call(name), monotonic()
-        with self._tracing.request(protocol, headers) as span, logs.about(name, trace_id()):
+        drawn = nullcontext(INVALID_SPAN) if is_probe else self._tracing.request(protocol, headers)
+        with drawn as span, logs.about(name, trace_id()):
             try:
                 yield call
             finally:
@@ -109,7 +113,7 @@ def _describe(span: Span, call: Call) -> None:
         "alaas.status": call.status,
         "http.route": call.route,
     })  # fmt: skip
-    if call.status in {UNKNOWN, "INTERNAL"} or call.status.startswith("5"):
+    if call.status in {UNKNOWN, "UNKNOWN", "INTERNAL"} or call.status.startswith("5"):
         span.set_status(Status(StatusCode.ERROR))
 
 
@@ -137,7 +141,8 @@ class Accounting:
         name = request_id(headers.get("x-request-id"))
         state = scope.setdefault("state", {})
         state["id"] = name
-        with self._books.entry(scope["type"], name, headers) as call:
+        is_probe = scopes.is_open(scope["path"])
+        with self._books.entry(scope["type"], name, headers, is_probe=is_probe) as call:
             named = _naming(send, call)
             try:
                 await self._app(scope, receive, named)
@@ -221,7 +226,8 @@ class CallAccounting(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  # i
         async def entered(context: Context) -> AsyncIterator[None]:
             headers = _texts(context)
             name = request_id(headers.get("x-request-id"))
-            with self._books.entry("grpc", name, headers) as call:
+            is_probe = scopes.CALLS.get(details.method, "") is scopes.OPEN
+            with self._books.entry("grpc", name, headers, is_probe=is_probe) as call:
                 call.route, call.method = service, method
                 call.status = "UNKNOWN"  # what gRPC tells of an error that nobody catches
                 try:

@@ -69,7 +69,6 @@ def serve(settings: Settings, on_ready: OnReady) -> None:
     """
     signals = Signals()
     logs.configure(settings.log)
-    log.info("access", served=auth.served(settings.auth))
     chosen = settings.active_learning.strategy
     registry.check_params(registry.get(chosen.type), chosen.params)
     credentials.require(settings.fetch)
@@ -79,6 +78,7 @@ def serve(settings: Settings, on_ready: OnReady) -> None:
     for listener in listeners:
         check_free(listener)
     database.prepare(database.location(settings))
+    log.info("access", served=auth.served(settings.auth))
     log.info("loading model", name=chosen.model.name, weights=chosen.model.weights)
     try:
         with (

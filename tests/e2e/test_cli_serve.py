@@ -185,7 +185,7 @@ def test_a_signal_ends_it_and_all_of_it(services: list[Service]) -> None:
     lines = err.splitlines()
     assert [line for line in lines if not line.startswith("{")] == []
     events = [json.loads(line)["event"] for line in lines]
-    assert events[0] == "loading model"
+    assert events[:2] == ["access", "loading model"]
     assert events[-2:] == ["stopping", "stopped"]
     _, alive = psutil.wait_procs(marked(service.mark), timeout=10)
     assert alive == []

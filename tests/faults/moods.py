@@ -13,6 +13,9 @@ import requests
 from faults import Running, until
 from PIL import Image
 
+PATIENCE_S = 300.0
+"""Seconds for what takes several processes that load torch, also on a machine that is busy."""
+
 FOLDER = "ALAAS_FAULTS_FOLDER"
 """The variable that names the folder of files which the network looks at."""
 
@@ -63,10 +66,10 @@ class Query:
     def _ask(self, server: Running, body: dict[str, Any]) -> None:
         # A server that is killed answers nobody; whoever waits for the answer sees that.
         with contextlib.suppress(requests.ConnectionError):
-            self.answer = server.post("/query", body)
+            self.answer = requests.post(f"{server.url}/query", json=body, timeout=PATIENCE_S)
 
     def wait(self) -> requests.Response:
-        self._thread.join(120)
+        self._thread.join(PATIENCE_S)
         assert self.answer is not None
         return self.answer
 

@@ -13,7 +13,7 @@ import psutil
 import pytest
 import requests
 from faults import Running, running, until
-from moods import Mood, Query, ask, coloured, picked
+from moods import PATIENCE_S, Mood, Query, ask, coloured, picked
 
 from alaas.server.suspects import CODE
 
@@ -32,16 +32,29 @@ def process(server: Running, name: str) -> psutil.Process:
     return found[0]
 
 
+def figures(server: Running, name: str) -> list[tuple[dict[str, str], int]]:
+    """What `/metrics` has of a name: labels, and the value of each."""
+    text = server.get("/metrics").text
+    lines = re.findall(rf"^{name}\{{(.*)\}} (\S+)$", text, re.MULTILINE)
+    return [(dict(re.findall(r'(\w+)="(\w+)"', labels)), int(float(at))) for labels, at in lines]
+
+
 def restarts(server: Running, stage: str) -> dict[str, int]:
     """How often processes of a stage were replaced, by reason."""
-    text = server.get("/metrics").text
-    lines = re.findall(r"^alaas_replica_restarts_total\{(.*)\} (\S+)$", text, re.MULTILINE)
-    told = [(dict(re.findall(r'(\w+)="(\w+)"', labels)), float(value)) for labels, value in lines]
-    return {one["reason"]: int(count) for one, count in told if one["stage"] == stage}
+    told = figures(server, "alaas_replica_restarts_total")
+    return {one["reason"]: count for one, count in told if one["stage"] == stage}
 
 
-def await_ready(server: Running) -> None:
-    until(lambda: server.status_of("/readyz") == 200, "the server is ready")
+def is_whole(server: Running) -> bool:
+    """Whether every process is there, and the server is ready."""
+    if server.status_of("/readyz") != 200:
+        return False
+    told = figures(server, "alaas_replicas")
+    return bool(told) and all(one["state"] == "ready" for one, count in told if count)
+
+
+def await_whole(server: Running) -> None:
+    until(lambda: is_whole(server), "every process is there", PATIENCE_S)
 
 
 @pytest.fixture(scope="module")
@@ -69,11 +82,11 @@ def patient(
 
 @pytest.fixture
 def server(patient: Running, mood: Mood) -> Iterator[Running]:
-    await_ready(patient)
+    await_whole(patient)
     yield patient
     for name in ("hold", "held", "broken"):
         mood.clear(name)
-    await_ready(patient)
+    await_whole(patient)
 
 
 @pytest.mark.parametrize("stage", STAGES)
@@ -85,9 +98,13 @@ def test_row42_a_process_that_is_killed_while_idle_is_replaced(
     killed = process(server, f"{stage}-0")
     killed.kill()
     assert picked(ask(server, paths[:50])) == undisturbed
-    until(lambda: restarts(server, stage)["killed"] == before["killed"] + 1, "it is counted")
+    until(
+        lambda: restarts(server, stage)["killed"] == before["killed"] + 1,
+        "it is counted",
+        PATIENCE_S,
+    )
     assert process(server, f"{stage}-0").pid != killed.pid
-    await_ready(server)
+    await_whole(server)
 
 
 def test_row43_a_process_that_is_killed_at_work_costs_nothing(
@@ -117,7 +134,11 @@ def test_row44_an_item_that_crashes_its_process_is_given_up_alone(
     assert (failure["id"], failure["stage"], failure["code"]) == (colour, "infer", CODE)
     assert [name for name, _ in picked(answer)] == [name for name, _ in undisturbed]
     # In the crowd, alone with its micro-batch, and twice by itself.
-    until(lambda: restarts(server, "infer")["died"] == before + 4, "every death is counted")
+    until(
+        lambda: restarts(server, "infer")["died"] == before + 4,
+        "every death is counted",
+        PATIENCE_S,
+    )
     assert server.process.poll() is None
 
 
@@ -127,7 +148,7 @@ def test_row45_without_a_living_process_the_service_says_so(
     mood.set("broken")
     for number in range(2):
         process(server, f"infer-{number}").kill()
-    until(lambda: server.status_of("/readyz") == 503, "the service is not ready")
+    until(lambda: server.status_of("/readyz") == 503, "the service is not ready", PATIENCE_S)
     refused = server.get("/readyz")
     assert refused.json()["code"] == "no_replica"
     assert server.get("/livez").status_code == 200
@@ -139,12 +160,12 @@ def test_row45_without_a_living_process_the_service_says_so(
         answers.append(ask(server, paths[:5], timeout_s=1))
         return answers[-1].status_code == 503
 
-    until(is_refused, "queries are refused")
+    until(is_refused, "queries are refused", PATIENCE_S)
     assert {one.status_code for one in answers} <= {503, 504}
     assert answers[-1].json()["code"] == "no_replica"
     assert int(answers[-1].headers["Retry-After"]) >= 1
     mood.clear("broken")
-    await_ready(server)
+    await_whole(server)
     assert len(picked(ask(server, paths[:5]))) == 5
 
 
@@ -153,12 +174,16 @@ def test_row46_a_process_that_is_stopped_is_replaced(server: Running, paths: lis
     before = restarts(server, "preprocess")["hung"]
     stopped = process(server, "preprocess-0")
     stopped.suspend()
-    until(lambda: server.status_of("/readyz") == 503, "the service tells that a stage is silent")
+    until(
+        lambda: server.status_of("/readyz") == 503,
+        "the service tells that a stage is silent",
+        PATIENCE_S,
+    )
     query = Query(server, paths[:50])
-    until(lambda: not stopped.is_running(), "the stopped process is ended")
+    until(lambda: not stopped.is_running(), "the stopped process is ended", PATIENCE_S)
     assert picked(query.wait()) == undisturbed
     assert restarts(server, "preprocess")["hung"] == before + 1
-    await_ready(server)
+    await_whole(server)
 
 
 def test_row46_a_process_that_hangs_in_a_batch_is_replaced(
@@ -167,7 +192,11 @@ def test_row46_a_process_that_hangs_in_a_batch_is_replaced(
     before = restarts(server, "infer")["hung"]
     answer = ask(server, [*paths[:5], coloured("blue")], timeout_s=2)
     assert (answer.status_code, answer.json()["code"]) == (504, "deadline")
-    until(lambda: restarts(server, "infer")["hung"] == before + 1, "the process is replaced")
+    until(
+        lambda: restarts(server, "infer")["hung"] == before + 1,
+        "the process is replaced",
+        PATIENCE_S,
+    )
     assert len(picked(ask(server, paths[:50]))) == 5
 
 

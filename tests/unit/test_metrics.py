@@ -213,6 +213,7 @@ def test_the_same_id_twice_is_no_obstacle() -> None:
 
     in_time(story())
     assert len(engine.names) == 3
+    assert not [name for name in engine.names if name.startswith("again")]
 
 
 def test_a_conversation_is_counted() -> None:

@@ -193,6 +193,15 @@ def test_a_grpc_call_continues_the_trace_of_its_caller(collector: Collector) -> 
     assert below == {"admit", "micro-batch", "select"}
 
 
+def test_probes_are_not_drawn(collector: Collector) -> None:
+    service = traced(Toy(), collector.url)
+    app = http.create_app(service)
+    for path in ("/livez", "/models"):
+        assert in_time(asgi_calls.request(app, "GET", path)).status == 200
+    service.tracing.close()
+    assert [span.name for span in collector.spans] == ["GET /models"]
+
+
 def test_callers_may_ask_for_no_trace(collector: Collector) -> None:
     service = traced(Toy(), collector.url)
     assert ask(service, body(), traceparent=f"00-{TRACE}-{CALLER}-00").status == 200
