@@ -24,6 +24,9 @@ COMPUTES = 0.1
 PATIENCE = 10
 """Times `hang_s` for which a process may compute without an end of it."""
 
+REAP_S = 5.0
+"""Seconds that the kernel gets to end a process; one that waits for a disk may not end."""
+
 START_S = 600.0
 """Seconds that a process gets from its start until it answers."""
 
@@ -118,7 +121,7 @@ class Replica:
 
     def forget(self) -> None:
         """Clear up behind it, so that nobody takes its last beat for the next one's."""
-        self.process.join()
+        self.process.join(REAP_S)
         self._path.unlink(missing_ok=True)
 
 

@@ -219,7 +219,7 @@ def test_row47_a_crash_loop_ends_the_server(tmp_path: Path) -> None:
         model={"name": "moody:moody"},
         supervision={"restarts": 1},
     ) as server:
-        assert server.wait_end() == 1
+        assert server.process.wait(PATIENCE_S) == 1
         server.assert_gone()
         lines = [line for line in server.log().splitlines() if "giving up" in line]
         (given_up,) = [json.loads(line) for line in lines]
@@ -233,6 +233,6 @@ def test_row48_the_end_of_the_gateway_is_the_end(tmp_path: Path) -> None:
         tmp_path / "server", environment=mood.environment, model={"name": "moody:moody"}
     ) as server:
         process(server, "gateway-0").kill()
-        assert server.wait_end() == 1
+        assert server.process.wait(PATIENCE_S) == 1
         server.assert_gone()
         assert "the gateway ended unexpectedly" in server.log()

@@ -44,7 +44,7 @@ class Pretended:
 
     terminate = kill
 
-    def join(self) -> None:
+    def join(self, timeout: float) -> None:
         assert self.exitcode is not None, "joined while it lives"
         os.close(self.sentinel)
 
