@@ -88,10 +88,9 @@ def test_a_request_goes_with_its_tasks_and_not_with_others() -> None:
     assert logs.current() == ""
     assert len(logs.request_id()) == 32
     kept.run(logging.getLogger("alaas.store").warning, "later")
-    threading.Thread(target=structlog.get_logger().info, args=["elsewhere"]).start()
-    for thread in threading.enumerate():
-        if thread is not threading.current_thread() and not thread.daemon:
-            thread.join()
+    thread = threading.Thread(target=structlog.get_logger().info, args=["elsewhere"])
+    thread.start()
+    thread.join()
     marks = {event["event"]: event.get("request_id") for event in written.events}
     assert marks == {"later": "r-1", "elsewhere": None}
 
