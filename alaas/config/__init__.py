@@ -5,9 +5,11 @@ request; `describe` and `json_schema` say what there is to set.
 """
 
 from alaas.config.access import AuthSettings, KeySettings, Scope, TLSSettings
+from alaas.config.inputs import Inputs, Modality, Tokenization, Vectors, read_inputs
 from alaas.config.limits import LimitsSettings
 from alaas.config.listeners import Listener
 from alaas.config.load import Loaded, load
+from alaas.config.model import DrawsSettings, ModelSettings
 from alaas.config.operation import (
     JobsSettings,
     LogSettings,
@@ -23,7 +25,6 @@ from alaas.config.schema import Knob, describe, json_schema
 from alaas.config.tree import (
     ActiveLearningSettings,
     FetchSettings,
-    ModelSettings,
     ObjectStoreSettings,
     Settings,
     StoreSettings,
@@ -34,7 +35,9 @@ from alaas.config.tree import (
 __all__ = [
     "ActiveLearningSettings",
     "AuthSettings",
+    "DrawsSettings",
     "FetchSettings",
+    "Inputs",
     "JobsSettings",
     "KeySettings",
     "Knob",
@@ -43,6 +46,7 @@ __all__ = [
     "Loaded",
     "LogSettings",
     "MetricsSettings",
+    "Modality",
     "ModelSettings",
     "ObjectStoreSettings",
     "Preprocessing",
@@ -55,11 +59,14 @@ __all__ = [
     "StrategySettings",
     "SupervisionSettings",
     "TLSSettings",
+    "Tokenization",
     "TracingSettings",
+    "Vectors",
     "WorkerSettings",
     "describe",
     "json_schema",
     "load",
     "parse_parameters",
     "parse_push",
+    "read_inputs",
 ]

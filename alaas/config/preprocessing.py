@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, TypeAlias
+from typing import Annotated, Any, ClassVar, Literal, TypeAlias
 
 from pydantic import BeforeValidator, Field
 
@@ -34,6 +34,8 @@ class Preprocessing(Section):
         >>> Preprocessing(size=224, resize=256, mean=(0.5,) * 3, std=(0.25,) * 3).size
         (224, 224)
     """
+
+    modality: ClassVar[Literal["image", "text", "vector"]] = "image"
 
     size: Size
     """Height and width of the centre crop, in pixels, each > 0; one number means a square."""

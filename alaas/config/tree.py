@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias
@@ -12,13 +11,13 @@ from pydantic import (
     Field,
     StrictBool,
     WithJsonSchema,
-    field_validator,
     model_validator,
 )
 
 from alaas.config.access import AuthSettings, TLSSettings
 from alaas.config.limits import LimitsSettings
 from alaas.config.listeners import Listener, Protocol, encrypted, listeners
+from alaas.config.model import ModelSettings
 from alaas.config.operation import (
     JobsSettings,
     LogSettings,
@@ -27,9 +26,7 @@ from alaas.config.operation import (
     SupervisionSettings,
     TracingSettings,
 )
-from alaas.config.preprocessing import Preprocessing
 from alaas.config.values import (
-    Device,
     Folder,
     Network,
     OneOrMany,
@@ -43,7 +40,6 @@ from alaas.config.values import (
     refuse,
 )
 
-_HUBS = ("torchvision", "python")
 _OLD_PROTOCOLS = {"websocket": "ws", "websockets": "wss"}
 
 
@@ -61,96 +57,6 @@ Bucket: TypeAlias = Annotated[
     Field(pattern=r"^(s3|gs)://(\*|[A-Za-z0-9][A-Za-z0-9._-]{1,221}(/.*)?)$"),
     Phrase("s3://bucket or gs://bucket, and perhaps a folder in it, or s3://* for every bucket"),
 ]
-NoTextModels: TypeAlias = Annotated[None, Phrase("null, for this version has no text models")]
-
-
-class OldKwargs(Section):
-    """Arguments of the model as earlier versions took them."""
-
-    pretrained: StrictBool | None = None
-    """Old key: false means ``weights: none``, true ``weights: default``; `weights` goes first."""
-
-
-class ModelSettings(Section):
-    """The model whose predictions the strategy reads."""
-
-    hub: Annotated[Text, Phrase("torchvision or python")] = "torchvision"
-    """Where the model comes from: torchvision, or python for a function of your own."""
-
-    name: Text = "resnet18"
-    """Name of the model in its hub; for hub python, ``module:factory``."""
-
-    weights: Text = "default"
-    """default, a name of weights, none (random, seeded), or the path of a file."""
-
-    preprocess: Preprocessing | None = None
-    """How a picture is prepared; null takes what the weights ask for, hub python needs it."""
-
-    batch_size: PositiveOrAuto = "auto"
-    """Items that go through the model at once, > 0, or auto."""
-
-    device: Device = "auto"
-    """Where the model runs: auto, cpu, mps, cuda or cuda:N."""
-
-    runtime: Literal["auto", "torch", "openvino", "onnxruntime"] = "auto"
-    """What runs the model; auto takes the fastest one that is installed and supports it."""
-
-    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
-    """Number format of the model's arithmetic; auto is fp32 on a CPU and fp16 on CUDA."""
-
-    decode: Literal["exact", "fast"] = "exact"
-    """exact decodes a picture as torchvision's own preprocessing does, fast nearly so."""
-
-    compile: StrictBool = False
-    """Whether runtime torch compiles the network first, which takes a minute at the start."""
-
-    tokenizer: NoTextModels = None
-    """Tokenizer of a text model; null, since this version has picture models only."""
-
-    task: NoTextModels = None
-    """Task of a text model; null, since this version has picture models only."""
-
-    args: Annotated[tuple[str, ...], OneOrMany()] = ()
-    """Old key, accepted and not used."""
-
-    kwargs: OldKwargs = OldKwargs()
-    """Old keys; of these only `pretrained` is known."""
-
-    model: str | None = None
-    """Old key, accepted and not used."""
-
-    @model_validator(mode="before")
-    @classmethod
-    def _pretrained_names_weights(cls, given: Any) -> Any:
-        if not isinstance(given, Mapping) or "weights" in given:
-            return given
-        kwargs = given.get("kwargs")
-        pretrained = kwargs.get("pretrained") if isinstance(kwargs, Mapping) else None
-        if not isinstance(pretrained, bool):
-            return given
-        return {**given, "weights": "default" if pretrained else "none"}
-
-    @field_validator("hub")
-    @classmethod
-    def _known_hub(cls, hub: str) -> str:
-        if hub.partition(":")[0] == "pytorch/vision":
-            return "torchvision"
-        if hub not in _HUBS:
-            raise ValueError(f"must be {' or '.join(_HUBS)} in this version, got {hub!r}")
-        return hub
-
-    @model_validator(mode="after")
-    def _python_is_complete(self) -> ModelSettings:
-        if self.hub != "python":
-            return self
-        module, _, factory = self.name.partition(":")
-        if not (module and factory):
-            raise refuse(
-                "name", f"must be like 'module:factory' with hub python, got {self.name!r}"
-            )
-        if self.preprocess is None:
-            raise refuse("preprocess", "is required with hub python, whose weights carry none")
-        return self
 
 
 class StrategySettings(Section):

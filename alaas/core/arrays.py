@@ -12,7 +12,7 @@ B   items in a micro-batch
 
 from __future__ import annotations
 
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -52,3 +52,26 @@ Rows: TypeAlias = NDArray[np.int64]
 
 Images: TypeAlias = NDArray[np.uint8]
 """(B, H, W, 3) RGB pixels, 0 to 255."""
+
+Tokens: TypeAlias = NDArray[np.int32]
+"""(B, L) token numbers, `PADDING` from where a text has ended."""
+
+PADDING = -1
+"""What is no token of any tokenizer."""
+
+
+def stacked(first: NDArray[Any], second: NDArray[Any]) -> NDArray[Any]:
+    """The rows of one micro-batch below those of another; tokens are padded to be as long.
+
+    Example:
+        >>> stacked(np.array([[5, 6]]), np.array([[7]])).tolist()
+        [[5, 6], [7, -1]]
+    """
+    if first.ndim != 2 or first.shape[1] == second.shape[1]:
+        return np.concatenate((first, second))
+    length = max(first.shape[1], second.shape[1])
+    padded = (
+        np.pad(one, ((0, 0), (0, length - one.shape[1])), constant_values=PADDING)
+        for one in (first, second)
+    )
+    return np.concatenate(tuple(padded))

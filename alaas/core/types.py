@@ -172,9 +172,11 @@ class Batch:
     Attributes:
         seq: Sequence number of the micro-batch.
         ids: One id a row of `array`.
-        array: (B, H, W, 3) uint8 pixels; (B, 0) where the strategy needs no view.
+        array: (B, H, W, 3) uint8 pixels, (B, L) int32 tokens or (B, D) float32 vectors;
+            (B, 0) where the strategy needs no view.
         failures: Items lost so far.
         digests: The name of the content of each row.
+        cut: Texts that were longer than the model takes, and lost their end.
     """
 
     seq: int
@@ -182,10 +184,16 @@ class Batch:
     array: NDArray[Any]
     failures: tuple[Failure, ...] = ()
     digests: tuple[str, ...] = ()
+    cut: int = 0
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """What was counted beside bytes: texts that were cut."""
+        return {"cut": self.cut} if self.cut else {}
 
     @property
     def size(self) -> int:
-        """Bytes of pixels."""
+        """Bytes of the model's input."""
         return self.array.nbytes
 
 

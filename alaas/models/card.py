@@ -7,7 +7,8 @@ import json
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, TypeAlias
 
-from alaas.config import ModelSettings, Preprocessing
+from alaas.config import Inputs, Modality, ModelSettings, read_inputs
+from alaas.models.output import Output
 
 Runtime: TypeAlias = Literal["torch", "openvino", "onnxruntime"]
 Precision: TypeAlias = Literal["fp32", "bf16", "fp16"]
@@ -22,13 +23,16 @@ class ModelCard:
         hub: Where it comes from.
         weights: The weights it carries: a name, a path, or ``none`` for random ones.
         digest: SHA-256 over its parameters, buffers and layers, 16 hexadecimal digits of it.
-        classes: Number of classes, C.
+        classes: Number of classes, C; 0 where it predicts none.
         categories: Their names, or an empty tuple where the weights carry none.
         dim: Dimensions of its embeddings, D; 0 where it has no linear or convolutional head.
-        preprocessing: What turns an image into its input.
+        preprocessing: What turns an item into its input.
         views: The views that it can compute.
         runtime: What runs it: ``torch``, ``openvino`` or ``onnxruntime``.
         precision: The number format that it computes in: ``fp32``, ``bf16`` or ``fp16``.
+        output: What it returns, such as ``softmax`` for the logits of one class an item.
+        draws: Where several predictions of an item come from, in a few words.
+        origin: What else its hub says of it, such as the commit.
     """
 
     name: str
@@ -38,36 +42,48 @@ class ModelCard:
     classes: int
     categories: tuple[str, ...]
     dim: int
-    preprocessing: Preprocessing
+    preprocessing: Inputs
     views: tuple[str, ...]
     runtime: Runtime = "torch"
     precision: Precision = "fp32"
+    output: Output = "softmax"
+    draws: str = ""
+    origin: str = ""
+
+    @property
+    def modality(self) -> Modality:
+        """What an item is: ``image``, ``text`` or ``vector``."""
+        return self.preprocessing.modality
 
     @property
     def space(self) -> str:
         """Where its numbers live: those of one space can stand in one matrix.
 
         A digest of 16 hexadecimal digits of all that they depend on beside the item itself:
-        the network, the preprocessing with its decoding, the runtime and the precision. The
-        number of threads and of items in a micro-batch, which move last digits, are not in it.
+        the network, the preprocessing with its decoding, the runtime and the precision, what
+        is made of its output and where draws come from. The number of threads and of items in
+        a micro-batch, which move last digits, are not in it.
         """
-        spec = self.preprocessing.model_dump(mode="json")
-        said = json.dumps([self.digest, spec, self.runtime, self.precision], sort_keys=True)
+        spec = self.preprocessing.model_dump(mode="json", exclude={"file"})
+        parts = [self.digest, spec, self.runtime, self.precision, self.output, self.draws]
+        said = json.dumps(parts, sort_keys=True)
         return hashlib.blake2b(said.encode(), digest_size=8).hexdigest()
 
     def to_json(self) -> dict[str, Any]:
         """The card as it stands in an answer."""
-        return {**asdict(self), "preprocessing": self.preprocessing.model_dump(mode="json")}
+        spec = self.preprocessing.model_dump(mode="json")
+        return {**asdict(self), "preprocessing": spec, "modality": self.modality}
 
     @classmethod
     def from_json(cls, document: dict[str, Any]) -> ModelCard:
         """Read what `to_json` wrote."""
+        known = {name: value for name, value in document.items() if name != "modality"}
         return cls(
             **{
-                **document,
+                **known,
                 "categories": tuple(document["categories"]),
                 "views": tuple(document["views"]),
-                "preprocessing": Preprocessing.model_validate(document["preprocessing"]),
+                "preprocessing": read_inputs(document["preprocessing"]),
             }
         )
 

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 
-from alaas.config import ModelSettings
+from alaas.config import ModelSettings, Preprocessing
 from alaas.core.errors import ModelUnavailable
-from alaas.models import python, vision
+from alaas.models import huggingface, python, vision
+from alaas.models.built import Built
 from alaas.models.card import ModelCard
 from alaas.models.classifier import Classifier
 from alaas.models.runtimes.choice import choose, options
 
-_HUBS = {"torchvision": vision.build, "python": python.build}
+_HUBS: dict[str, Callable[[ModelSettings], Built]] = {
+    "torchvision": vision.build,
+    "huggingface": huggingface.build,
+    "python": python.build,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,9 +49,18 @@ def load(
     options(settings, device)  # what cannot be is said before anything is loaded
     if threads is not None:
         torch.set_num_threads(threads)
-    network, preprocessing, categories = _HUBS[settings.hub](settings)
-    preprocessing = preprocessing.model_copy(update={"decode": settings.decode})
-    classifier = Classifier(network, preprocessing, device=device)
+    built = _HUBS[settings.hub](settings)
+    inputs = built.inputs
+    if isinstance(inputs, Preprocessing):
+        inputs = inputs.model_copy(update={"decode": settings.decode})
+    classifier = Classifier(
+        built.network,
+        inputs,
+        device=device,
+        output=built.output,
+        head=settings.head,
+        margins=settings.margins,
+    )
     digest = classifier.digest()
     classifier.engine = choose(classifier, settings, digest=digest)
     card = ModelCard(
@@ -54,12 +69,14 @@ def load(
         weights=settings.weights,
         digest=digest,
         classes=classifier.classes,
-        categories=categories if len(categories) == classifier.classes else (),
+        categories=built.categories if len(built.categories) == classifier.classes else (),
         dim=classifier.dim,
-        preprocessing=preprocessing,
+        preprocessing=inputs,
         views=classifier.provides,
         runtime=classifier.engine.runtime,
         precision=classifier.engine.precision,
+        output=built.output,
+        origin=built.origin,
     )
     return Model(classifier, card)
 

@@ -84,3 +84,35 @@ def _step(
         way = slope / steepness.view(-1, 1, 1, 1) * -distance.view(-1, 1, 1, 1)
         step = torch.where(nearer.view(-1, 1, 1, 1), way, step)
     return distances, step
+
+
+def linear_margins(logits: Tensor, weight: Tensor) -> Tensor:
+    """How little an embedding must change for a linear last layer to predict another class.
+
+    ``min_k (f_y - f_k) / |w_y - w_k|``: DeepFool of a linear classifier, which is exact in
+    one step. Section 2 of Moosavi-Dezfooli, Fawzi & Frossard 2016, arXiv:1511.04599.
+
+    Args:
+        logits: (B, C).
+        weight: (C, D) the layer's weights, without its bias.
+
+    Returns:
+        (B,) lengths, >= 0; 0 where there is one class; infinite where no other class has
+        weights of its own; NaN where the logits are not finite.
+    """
+    if logits.shape[1] == 1:
+        return logits.new_zeros(len(logits))
+    logits, weight = logits.double(), weight.double()
+    predicted = logits.argmax(dim=1)
+    gaps = logits.gather(1, predicted[:, None]) - logits
+    # Rounding must not make a distance between equal rows.
+    distances = torch.cdist(weight, weight, compute_mode="donot_use_mm_for_euclid_dist")
+    lengths = gaps / distances[predicted]
+    own = torch.arange(logits.shape[1], device=logits.device) == predicted[:, None]
+    # Where two classes have the same weights, the gap is that of their biases: it stays.
+    same = (distances[predicted] == 0) & ~own
+    lengths = lengths.masked_fill(own, torch.inf).masked_fill(same & (gaps > 0), torch.inf)
+    lengths = lengths.masked_fill(same & (gaps == 0), 0)
+    nearest = lengths.amin(dim=1)
+    nearest[~logits.isfinite().all(dim=1)] = torch.nan
+    return nearest.float()

@@ -9,26 +9,28 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from alaas.config import ModelSettings, Preprocessing
+from alaas.config import Inputs, ModelSettings
 from alaas.core.errors import ModelUnavailable
 from alaas.models import weights as files
+from alaas.models.built import Built
 from alaas.models.reason import misfit, reason
+from alaas.models.tokenizer import find
 from alaas.models.vision import SEED
 
 
-def build(settings: ModelSettings) -> tuple[nn.Module, Preprocessing, tuple[str, ...]]:
+def build(settings: ModelSettings) -> Built:
     """Call the factory without arguments and load its weights.
 
     The module is looked for where Python looks, and in the working directory.
-
-    Returns:
-        The network, the preprocessing of the configuration, and no class names.
 
     Raises:
         ModelUnavailable: There is no such module or factory, it gives no
             `torch.nn.Module`, or the weights do not fit.
     """
-    if settings.preprocess is None:
+    inputs: Inputs | None = settings.preprocess
+    if settings.tokenizer is not None:
+        inputs = find(settings.tokenizer, max_tokens=settings.max_tokens)
+    if inputs is None:
         raise ModelUnavailable(
             f"{settings.name} is a Python model: `preprocess` must say its size, mean and std"
         )
@@ -41,7 +43,8 @@ def build(settings: ModelSettings) -> tuple[nn.Module, Preprocessing, tuple[str,
             raise ModelUnavailable(
                 f"{str(path)!r} does not fit {settings.name}: {misfit(error)}"
             ) from error
-    return network, settings.preprocess, ()
+    output = "softmax" if settings.output == "auto" else settings.output
+    return Built(network, inputs, output=output)
 
 
 def _call(name: str) -> nn.Module:

@@ -36,6 +36,11 @@ def dropouts(network: nn.Module) -> list[_DropoutNd]:
     return [one for one in network.modules() if isinstance(one, _DropoutNd) and one.p > 0]
 
 
+def softmax(logits: Tensor) -> Tensor:
+    """Probabilities of one class an item."""
+    return torch.softmax(logits, dim=1)
+
+
 def draws(
     forward: Callable[[], Tensor],
     layers: Collection[_DropoutNd],
@@ -43,6 +48,7 @@ def draws(
     rows: int,
     count: int,
     seed: int,
+    activation: Callable[[Tensor], Tensor] = softmax,
 ) -> Tensor:
     """Run a network several times, each time with other masks.
 
@@ -53,6 +59,7 @@ def draws(
         rows: Items that `forward` runs on, B.
         count: Passes, T.
         seed: The same seed draws the same masks, on every device.
+        activation: What makes probabilities of logits.
 
     Returns:
         (B, T, C) class probabilities.
@@ -60,7 +67,7 @@ def draws(
     passes = []
     for number in range(count):
         with _masked(layers, rows, _generator(seed, number)):
-            passes.append(torch.softmax(forward().float(), dim=1))
+            passes.append(activation(forward().float()))
     return torch.stack(passes, dim=1)
 
 

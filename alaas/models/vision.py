@@ -15,6 +15,7 @@ from torch import nn
 from alaas.config import ModelSettings, Preprocessing
 from alaas.core.errors import ModelUnavailable
 from alaas.models import weights as files
+from alaas.models.built import Built
 from alaas.models.reason import misfit, reason
 from alaas.models.zoo import torchvision
 
@@ -26,11 +27,8 @@ def names() -> list[str]:
     return list(torchvision.models.list_models(module=torchvision.models))
 
 
-def build(settings: ModelSettings) -> tuple[nn.Module, Preprocessing, tuple[str, ...]]:
+def build(settings: ModelSettings) -> Built:
     """Build a classifier, give it its weights, and say what they want as input.
-
-    Returns:
-        The network, its preprocessing, and the names of its classes where they are known.
 
     Raises:
         ModelUnavailable: No such model, no such weights, or no way to get them.
@@ -43,22 +41,19 @@ def build(settings: ModelSettings) -> tuple[nn.Module, Preprocessing, tuple[str,
     preset = _preset(published.DEFAULT)
     wanted = settings.weights
     if wanted == "none":
-        return _random(settings.name), settings.preprocess or preset, ()
+        return Built(_random(settings.name), settings.preprocess or preset)
     chosen = published.DEFAULT if wanted == "default" else published.__members__.get(wanted)
     if chosen is not None:
         network = _published(settings.name, chosen)
-        return (
-            network,
-            settings.preprocess or _preset(chosen),
-            tuple(chosen.meta["categories"] or ()),
-        )
+        categories = tuple(chosen.meta["categories"] or ())
+        return Built(network, settings.preprocess or _preset(chosen), categories)
     if not _is_path(wanted):
         raise ModelUnavailable(
             f"{settings.name} has no weights {wanted!r}; it has "
             f"{', '.join(one.name for one in published)}, and takes a path, `default` or `none`"
         )
     network = _from_file(settings.name, Path(wanted).expanduser())
-    return network, settings.preprocess or preset, ()
+    return Built(network, settings.preprocess or preset)
 
 
 def _is_path(wanted: str) -> bool:

@@ -51,7 +51,7 @@ def answer(
             n_drop=settled.n_drop if "draws" in settled.needs else 0,
             labelled_size=len(known.items) + len(known.failures) - len(ledger.unlearnt),
         ),
-        warnings=tuple(_warnings(parameters, settled, selection, known)),
+        warnings=(*_warnings(parameters, settled, selection, known), *_cut(ledger)),
         request_id=settled.query,
     )
 
@@ -80,4 +80,11 @@ def _warnings(
         yield Warn(
             "model_differs",
             f"the receipt names model {asked}, and {selection.model} ran: the selection may differ",
+        )
+
+
+def _cut(ledger: Ledger) -> Iterable[Warn]:
+    if cut := ledger.spent["preprocess"].counts.get("cut"):
+        yield Warn(
+            "texts_cut", f"{cut} texts are longer than the model takes: their ends were not read"
         )

@@ -12,7 +12,7 @@ from dataclasses import replace
 from time import perf_counter
 from typing import Any, Protocol
 
-from alaas.config import ModelSettings, Preprocessing, Settings
+from alaas.config import Inputs, ModelSettings, Preprocessing, Settings, Tokenization
 from alaas.core.types import Admitted, Items, Notes, Plan, Scored, Selection, Spent
 from alaas.core.wire import PoolInfo
 from alaas.models.card import ModelCard
@@ -25,6 +25,12 @@ from alaas.pipeline.worker import Worker
 # One message of 1 to 5 MB is what travels fastest between processes, and what keeps a
 # convolution's working set in the cache.
 MICRO_BATCH_BYTES = 2_500_000
+
+
+# As many texts as can be sorted by length to some use, and are done within seconds.
+TEXTS = 64
+
+VECTORS = 1_024
 
 
 class Engine(Protocol):
@@ -75,7 +81,7 @@ class Engine(Protocol):
         ...
 
 
-def micro_batch(settings: ModelSettings, preprocessing: Preprocessing) -> int:
+def micro_batch(settings: ModelSettings, inputs: Inputs) -> int:
     """Items in a micro-batch: as configured, or as many as make a message of good size.
 
     Every engine cuts a pool by this rule, so that every engine computes the same floats.
@@ -88,8 +94,10 @@ def micro_batch(settings: ModelSettings, preprocessing: Preprocessing) -> int:
     """
     if settings.batch_size != "auto":
         return settings.batch_size
-    height, width = preprocessing.size
-    return max(1, min(256, MICRO_BATCH_BYTES // (height * width * 3)))
+    if isinstance(inputs, Preprocessing):
+        height, width = inputs.size
+        return max(1, min(256, MICRO_BATCH_BYTES // (height * width * 3)))
+    return TEXTS if isinstance(inputs, Tokenization) else VECTORS
 
 
 class LocalEngine:

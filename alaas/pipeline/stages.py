@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from alaas.config import LimitsSettings, Preprocessing
+from alaas.config import Inputs, LimitsSettings, Preprocessing
+from alaas.core.arrays import stacked
 from alaas.core.types import Batch, Items, Plan, Raws, Views
 from alaas.core.wire import Failure, Stage
-from alaas.data import decode
+from alaas.data import decode, prepare
 from alaas.data.files import scheme_of
 from alaas.pipeline.claims import computed
 from alaas.strategies.declaration import MODEL
@@ -27,6 +28,9 @@ if TYPE_CHECKING:  # torch stays out of the processes that do not infer
     from alaas.models.classifier import Classifier
 
 log = logging.getLogger(__name__)
+
+ANY_SIZE = Preprocessing(size=(32, 32), mean=(0, 0, 0), std=(1, 1, 1))
+"""For pictures that no model will see: whether they open is all that is asked."""
 
 READ = "read_"
 """Prefix of the counts of bytes that were read, by scheme."""
@@ -57,7 +61,7 @@ def count_read(items: Items, raws: Raws) -> dict[str, int]:
 def preprocess(
     plan: Plan,
     raws: Raws,
-    preprocessing: Preprocessing,
+    inputs: Inputs,
     limits: LimitsSettings,
     pool: Executor | None = None,
 ) -> Batch:
@@ -67,7 +71,7 @@ def preprocess(
     nobody can label a picture that does not open.
     """
     try:
-        return _preprocessed(plan, raws, preprocessing, limits, pool)
+        return _preprocessed(plan, raws, inputs, limits, pool)
     except MemoryError:
         if not raws.raws:
             raise
@@ -75,33 +79,35 @@ def preprocess(
     if not middle:
         failure = _oom(raws.raws[0].id, "preprocess")
         nothing = replace(raws, raws=(), failures=(*raws.failures, failure))
-        return _preprocessed(plan, nothing, preprocessing, limits, pool)
+        return _preprocessed(plan, nothing, inputs, limits, pool)
     _warn("preprocess", len(raws.raws))
     halves = (
         replace(raws, raws=raws.raws[:middle]),
         replace(raws, raws=raws.raws[middle:], failures=()),
     )
-    first, second = (preprocess(plan, half, preprocessing, limits, pool) for half in halves)
+    first, second = (preprocess(plan, half, inputs, limits, pool) for half in halves)
     return Batch(
         seq=raws.seq,
         ids=first.ids + second.ids,
-        array=np.concatenate((first.array, second.array)),
+        array=stacked(first.array, second.array),
         failures=first.failures + second.failures,
         digests=first.digests + second.digests,
+        cut=first.cut + second.cut,
     )
 
 
 def _preprocessed(
     plan: Plan,
     raws: Raws,
-    preprocessing: Preprocessing,
+    inputs: Inputs,
     limits: LimitsSettings,
     pool: Executor | None,
 ) -> Batch:
     if plan.needs:
-        return decode.preprocess(raws, preprocessing, limits, pool=pool)
+        return prepare.prepare(raws, inputs, limits, pool=pool)
     texts = {raw.id for raw in raws.raws if raw.is_text}
     images = replace(raws, raws=tuple(raw for raw in raws.raws if not raw.is_text))
+    preprocessing = inputs if isinstance(inputs, Preprocessing) else ANY_SIZE
     decoded = decode.preprocess(images, preprocessing, limits, pool=pool)
     good = texts.union(decoded.ids)
     kept = [raw for raw in raws.raws if raw.id in good]

@@ -69,7 +69,8 @@ class Worker:
             deadline.check(plan)
             started = perf_counter()
             done = work()
-            return done, Spent(perf_counter() - started, started - asked, done.size)
+            counts = getattr(done, "counts", {})
+            return done, Spent(perf_counter() - started, started - asked, done.size, counts)
 
         return await threads.run(plan.query, timed)
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import structlog
 
-from alaas.config import Preprocessing, Settings
+from alaas.config import Settings, read_inputs
 from alaas.core.errors import AlaasError, Internal
 from alaas.core.types import (
     Admitted,
@@ -179,7 +179,7 @@ class Preprocessor(Stage):
 
     def __init__(self, *, preprocessing: str, **rest: Any) -> None:
         super().__init__(**rest)
-        self._spec = Preprocessing.model_validate_json(preprocessing)
+        self._inputs = read_inputs(preprocessing)
         self._pool = ThreadPoolExecutor(os.cpu_count(), "decode")
         self._threads = Threads(1, "preprocess")
 
@@ -190,7 +190,7 @@ class Preprocessor(Stage):
         def work(message: frames.Message) -> Batch:
             assert isinstance(message.content, Raws)
             return stages.preprocess(
-                message.plan, message.content, self._spec, self._settings.limits, self._pool
+                message.plan, message.content, self._inputs, self._settings.limits, self._pool
             )
 
         return await self._on(self._threads, docs, "preprocess", pulse.watched(work))

@@ -68,7 +68,8 @@ class Message:
     ) -> Message:
         """The message that `stage` passes on, which took it up at `started`."""
         busy, waited = monotonic() - started, max(0.0, started - self.left)
-        spent = Spent(busy, waited, getattr(content, "size", 0), counts or {})
+        counted = getattr(content, "counts", {}) if counts is None else counts
+        spent = Spent(busy, waited, getattr(content, "size", 0), counted)
         return replace(self, content=content, spent={**self.spent, stage: spent})
 
 

@@ -123,7 +123,7 @@ def work(
     folder = tmp_path_factory.mktemp("work")
     (switches := folder / "switches").mkdir()
     os.mkfifo(switches / "gate")
-    path = os.pathsep.join(map(str, (FAULTS / "broken", ROOT, FAULTS)))
+    path = os.pathsep.join(map(str, (FAULTS / "on_start", ROOT, FAULTS)))
     with running(
         folder,
         grpc=True,

@@ -99,10 +99,11 @@ class TestModel:
     def test_old_names_of_torchvision(self, hub: str) -> None:
         assert model(hub=hub).hub == "torchvision"
 
-    @pytest.mark.parametrize("hub", ["huggingface", "onnx", "timm", "owner/repo:abc", "pytorch"])
+    @pytest.mark.parametrize("hub", ["owner/repo:abc", "pytorch", "ONNX"])
     def test_other_hubs_are_refused(self, hub: str) -> None:
         message = refusals(ModelSettings, {"hub": hub})["hub"]
-        assert message == f"must be torchvision or python in this version, got '{hub}'"
+        assert message.startswith("must be torchvision, huggingface, timm, onnx, python, or owner/")
+        assert message.endswith(f"got '{hub}'")
 
     @pytest.mark.parametrize(("pretrained", "weights"), [(True, "default"), (False, "none")])
     def test_pretrained_names_the_weights(self, pretrained: bool, weights: str) -> None:
@@ -114,9 +115,29 @@ class TestModel:
     def test_other_keyword_arguments_are_refused_by_name(self) -> None:
         assert "kwargs.num_classes" in refusals(ModelSettings, {"kwargs": {"num_classes": 3}})
 
+    @pytest.mark.parametrize("hub", ["huggingface/bert", "transformers", "sentence-transformers"])
+    def test_the_hub_of_transformers_has_many_names(self, hub: str) -> None:
+        assert model(hub=hub).hub == "huggingface"
+
     @pytest.mark.parametrize("key", ["tokenizer", "task"])
-    def test_text_models_are_refused(self, key: str) -> None:
-        assert "no text models, got 'bert'" in refusals(ModelSettings, {key: "bert"})[key]
+    def test_a_tokenizer_or_a_task_means_transformers(self, key: str) -> None:
+        assert model(**{key: "bert"}).hub == "huggingface"
+        assert model(**{key: "bert"}, hub="torchvision").hub == "torchvision"
+
+    def test_code_of_a_hub_runs_only_where_both_are_named(self) -> None:
+        repository = f"owner/repo:{'a' * 40}"
+        assert "must be true" in refusals(ModelSettings, {"hub": repository})["allow_code"]
+        assert model(hub=repository, allow_code=True).hub == repository
+        given = {"hub": "huggingface", "name": "a/b", "allow_code": True}
+        for revision in (None, "main", "a" * 39):
+            assert "in full" in refusals(ModelSettings, {**given, "revision": revision})["revision"]
+        assert model(**given, revision="a" * 40).allow_code
+
+    def test_an_ensemble_has_checkpoints_and_nothing_else_has(self) -> None:
+        for draws in ({"by": "ensemble"}, {"checkpoints": ["a.safetensors"]}):
+            assert "checkpoints" in str(refusals(ModelSettings, {"draws": draws}))
+        members = model(draws={"by": "ensemble", "checkpoints": "a.safetensors"}).draws.checkpoints
+        assert members == ("a.safetensors",)
 
     def test_a_python_model_needs_its_preprocessing(self) -> None:
         given = {"hub": "python", "name": "zoo:build"}

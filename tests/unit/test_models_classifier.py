@@ -254,7 +254,9 @@ def test_what_is_no_classifier_is_refused(after: Callable[[Tensor], Any], got: s
 
 def test_a_model_that_fails_on_its_size() -> None:
     network = nn.Sequential(nn.Conv2d(3, 4, 7), nn.Flatten(), nn.Linear(4, 2))
-    with pytest.raises(ModelUnavailable, match=r"^the model fails on a 3x5 image: RuntimeError: "):
+    with pytest.raises(
+        ModelUnavailable, match=r"^the model fails on an input of 3 x 3 x 5: RuntimeError: "
+    ):
         Classifier(network, spec((3, 5)))
 
 
@@ -271,7 +273,7 @@ def test_a_model_may_fail_in_any_way(error: Exception) -> None:
 
 
 def test_the_wrong_size_for_a_vision_transformer() -> None:
-    with pytest.raises(ModelUnavailable, match="fails on a 32x32 image: AssertionError"):
+    with pytest.raises(ModelUnavailable, match="fails on an input of 3 x 32 x 32: AssertionError"):
         Classifier(architecture("a small vision transformer"), spec(32))
 
 

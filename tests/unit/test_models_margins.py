@@ -244,7 +244,17 @@ class Opaque(torch.autograd.Function):
 
 
 @pytest.mark.parametrize("after", [detached, by_numpy, Opaque.apply, torch.no_grad()(torch.exp)])
-def test_a_network_without_gradients_has_no_margins(after: Callable[[Tensor], Tensor]) -> None:
+def test_a_network_without_gradients_has_no_margins_of_inputs(
+    after: Callable[[Tensor], Tensor],
+) -> None:
+    with pytest.raises(ModelUnavailable, match="need logits with a gradient there: it has none"):
+        Classifier(Plain(after), spec(8), margins="input")
+
+
+@pytest.mark.parametrize("after", [by_numpy, torch.no_grad()(torch.exp)])
+def test_without_gradients_and_a_linear_layer_there_are_no_margins(
+    after: Callable[[Tensor], Tensor],
+) -> None:
     classifier = Classifier(Plain(after), spec(8))
     assert "margins" not in classifier.provides
     with pytest.raises(ModelUnavailable, match="this model has no view margins"):

@@ -80,7 +80,8 @@ def test_preprocessing_is_that_of_the_weights(weights: Any) -> None:
 )
 def test_every_classifier_can_be_built(name: str, device: str) -> None:
     with torch.device(device):
-        network, preprocessing, categories = vision.build(settings(name))
+        built = vision.build(settings(name))
+        network, preprocessing, categories = built.network, built.inputs, built.categories
     assert preprocessing == vision._preset(torchvision.models.get_model_weights(name).DEFAULT)
     assert categories == ()
     assert network.get_parameter(f"{vision._head(network)}.weight").shape[0] == 1000
@@ -95,8 +96,8 @@ def test_every_published_file_names_its_hash() -> None:
 
 def test_weights_without_classes_have_no_categories(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(vision, "_published", lambda *_: nn.Identity())
-    assert vision.build(settings("vgg16", "IMAGENET1K_FEATURES"))[2] == ()
-    assert len(vision.build(settings("vgg16", "IMAGENET1K_V1"))[2]) == 1000
+    assert vision.build(settings("vgg16", "IMAGENET1K_FEATURES")).categories == ()
+    assert len(vision.build(settings("vgg16", "IMAGENET1K_V1")).categories) == 1000
 
 
 def test_random_weights_are_the_same_every_time() -> None:
@@ -138,15 +139,15 @@ class TestPublishedWeights:
     def test_bring_their_own_preprocessing(self, checkpoints: Path) -> None:
         named = torchvision.models.MobileNet_V2_Weights.IMAGENET1K_V1
         torch.save(state("mobilenet_v2"), checkpoints / Path(named.url).name)
-        found = vision.build(settings("mobilenet_v2", "IMAGENET1K_V1"))[1]
+        found = vision.build(settings("mobilenet_v2", "IMAGENET1K_V1")).inputs
         assert found.resize == 256
-        assert vision.build(settings("mobilenet_v2"))[1].resize == 232
+        assert vision.build(settings("mobilenet_v2")).inputs.resize == 232
 
     def test_give_way_to_a_configured_preprocessing(self, checkpoints: Path) -> None:
         torch.save(state(), checkpoints / Path(PUBLISHED.url).name)
         own = {"size": 64, "mean": (0, 0, 0), "std": (1, 1, 1)}
         for weights in ("default", "none"):
-            found = vision.build(settings(weights=weights, preprocess=own))[1]
+            found = vision.build(settings(weights=weights, preprocess=own)).inputs
             assert (found.size, found.resize, found.std) == ((64, 64), None, (1, 1, 1))
 
     def test_that_carry_code_do_not_run_it(self, checkpoints: Path, tmp_path: Path) -> None:

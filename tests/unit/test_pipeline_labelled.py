@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -164,9 +165,7 @@ def test_a_view_that_the_model_lacks_is_named_before_anything_is_fetched() -> No
 
 def test_one_class_is_no_uncertainty() -> None:
     engine = Toy()
-    engine.card = type(engine.card)(
-        **{**engine.card.to_json(), "classes": 1, "preprocessing": engine.card.preprocessing}
-    )
+    engine.card = replace(engine.card, classes=1)
     error = refused(engine, strategy="entropy")
     assert isinstance(error, ViewUnavailable)
     assert "entropy compares classes, and toy has one" in error.detail

@@ -99,7 +99,7 @@ def test_every_kind_of_shortage(narrow: Narrow, shortage: str) -> None:
 def test_an_item_that_does_not_fit_alone(narrow: Narrow) -> None:
     classifier = Classifier(narrow, spec(8))
     white = torch.full((1, 8, 8, 3), 255, dtype=torch.uint8)
-    narrow.heavy = float(classifier.forward.pixels(white)[0, 0, 0, 0])
+    narrow.heavy = float(classifier.forward.entry(white)[0, 0, 0, 0])
     given = batch(5)
     given.array[3, 0, 0, 0] = 255
     made = stages.infer(plan(), given, classifier, "m")

@@ -16,11 +16,11 @@ import torch
 from numpy.typing import NDArray
 
 from alaas.config import ModelSettings
-from alaas.core.arrays import Images
 from alaas.core.errors import MissingExtra, ModelUnavailable
 from alaas.models import kept
 from alaas.models.card import Precision, Runtime
 from alaas.models.classifier import Classifier
+from alaas.models.entry import noise
 from alaas.models.reason import reason
 from alaas.models.runtimes.engine import Engine, Unsupported
 from alaas.models.runtimes.pytorch import TorchEngine
@@ -157,15 +157,20 @@ def _converted(
     """An engine that was converted, now or at an earlier start."""
 
     def build() -> Engine:
-        forward, example = classifier.forward, _noise(classifier, rows=2)
+        forward, example = classifier.forward, noise(classifier.inputs, 2)
+        free = (0, 1) if classifier.inputs.modality == "text" else (0,)
         threads = torch.get_num_threads()
         if runtime == "openvino":
             from alaas.models.runtimes.openvino import OpenVINOEngine
 
-            return OpenVINOEngine(forward, example, threads=threads, precision=precision, key=key)
+            return OpenVINOEngine(
+                forward, example, free=free, threads=threads, precision=precision, key=key
+            )
         from alaas.models.runtimes.onnx import ONNXEngine
 
-        return ONNXEngine(forward, example, threads=threads, precision=precision, key=key)
+        return ONNXEngine(
+            forward, example, free=free, threads=threads, precision=precision, key=key
+        )
 
     key = _key(classifier, digest, runtime)
     if kept.find(key) is not None:
@@ -179,18 +184,9 @@ def _converted(
 def _key(classifier: Classifier, digest: str, runtime: Runtime) -> str:
     """What a conversion depends on."""
     versions = [metadata.version(package) for package in (runtime, "torch")]
-    spec = classifier.preprocessing.model_dump(mode="json")
+    spec = classifier.inputs.model_dump(mode="json", exclude={"file"})
     said = json.dumps([digest, spec, runtime, versions], sort_keys=True)
     return hashlib.blake2b(said.encode(), digest_size=16).hexdigest()
-
-
-def _noise(classifier: Classifier, *, rows: int) -> Images:
-    """Noise over a colour of its own in each row."""
-    rng = np.random.default_rng(rows)
-    shape = (rows, *classifier.preprocessing.size, 3)
-    noise = rng.integers(0, 64, shape, np.uint8)
-    noise += rng.integers(0, 192, (rows, 1, 1, 3), np.uint8)
-    return noise
 
 
 def _agreeing(build: Callable[[], Engine], classifier: Classifier) -> Engine:
@@ -199,7 +195,7 @@ def _agreeing(build: Callable[[], Engine], classifier: Classifier) -> Engine:
     The batch has another length than the example that a module was traced with. It also is
     the first pass, which OpenVINO does not survive on two threads at once.
     """
-    probe = _noise(classifier, rows=1)
+    probe = noise(classifier.inputs, 1)
     try:
         engine = build()
         found = engine.run(probe)
@@ -209,8 +205,7 @@ def _agreeing(build: Callable[[], Engine], classifier: Classifier) -> Engine:
         raise Unsupported(reason(error)) from error
     expected = TorchEngine(classifier.forward, device=classifier.device).run(probe)
     allowed = TOLERANCE[engine.precision]
-    names = ("logits", "embeddings")[: len(expected)]
-    for name, rows, wanted in zip(names, found, expected, strict=True):
+    for name, rows, wanted in zip(classifier.forward.names, found, expected, strict=True):
         off = distance(rows, wanted)
         if not off <= allowed:
             raise Unsupported(f"its {name} are {off:.2g} from those of torch, allowed is {allowed}")

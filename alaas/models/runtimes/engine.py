@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from alaas.core.arrays import Images
 from alaas.models.card import Precision, Runtime
 
 
@@ -27,11 +26,11 @@ class Engine(Protocol):
     precision: Precision
     lanes: int
 
-    def run(self, images: Images) -> list[NDArray[np.float32]]:
-        """Logits (B, C) and, where the network has a head, embeddings (B, D).
+    def run(self, batch: NDArray[Any]) -> list[NDArray[np.float32]]:
+        """Logits (B, C), embeddings (B, D) or both, as `Forward.names` says.
 
         Args:
-            images: (B, H, W, 3) uint8 pixels of the model's size, B > 0.
+            batch: B > 0 items, as `alaas.models.entry` lists them.
         """
         ...
 

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import numpy as np
 import onnxruntime
 import torch
 from numpy.typing import NDArray
 
-from alaas.core.arrays import Images
 from alaas.models import kept
 from alaas.models.card import Precision, Runtime
 from alaas.models.forward import Forward
@@ -26,7 +27,8 @@ class ONNXEngine:
 
     Args:
         forward: The module, on the CPU.
-        example: (B, H, W, 3) uint8 pixels to trace it with.
+        example: A micro-batch to trace it with.
+        free: Axes of it that have another length another time.
         threads: Micro-batches at once, each on the thread that brings it.
         precision: ``fp32``.
         key: Name under which the exported module is kept.
@@ -38,7 +40,14 @@ class ONNXEngine:
     runtime: Runtime = "onnxruntime"
 
     def __init__(
-        self, forward: Forward, example: Images, *, threads: int, precision: Precision, key: str
+        self,
+        forward: Forward,
+        example: NDArray[Any],
+        *,
+        free: Sequence[int],
+        threads: int,
+        precision: Precision,
+        key: str,
     ) -> None:
         if precision != "fp32":
             raise Unsupported(f"it computes in fp32 on a processor, and not in {precision}")
@@ -49,21 +58,20 @@ class ONNXEngine:
         options.inter_op_num_threads = 1
         options.log_severity_level = _ERROR
         self._session = onnxruntime.InferenceSession(
-            _exported(forward, example, key), options, providers=["CPUExecutionProvider"]
+            _exported(forward, example, free, key), options, providers=["CPUExecutionProvider"]
         )
 
-    def run(self, images: Images) -> list[NDArray[np.float32]]:
+    def run(self, batch: NDArray[Any]) -> list[NDArray[np.float32]]:
         """Logits and embeddings of a micro-batch."""
-        made: list[NDArray[np.float32]] = self._session.run(None, {"images": images})
+        made: list[NDArray[np.float32]] = self._session.run(None, {"batch": batch})
         return made
 
 
-def _exported(forward: Forward, example: Images, key: str) -> bytes:
+def _exported(forward: Forward, example: NDArray[Any], free: Sequence[int], key: str) -> bytes:
     """The exported module, from the last time where it was kept."""
     folder = kept.find(key)
     if folder is not None:
         return (folder / "model.onnx").read_bytes()
-    names = ["logits", "embeddings"][: 1 + forward.has_head]
     with TemporaryDirectory() as scratch:
         path = Path(scratch, "model.onnx")
         with recording():
@@ -71,9 +79,12 @@ def _exported(forward: Forward, example: Images, key: str) -> bytes:
                 forward,
                 (torch.from_numpy(example),),
                 path,
-                input_names=["images"],
-                output_names=names,
-                dynamic_axes={name: {0: "B"} for name in ("images", *names)},
+                input_names=["batch"],
+                output_names=list(forward.names),
+                dynamic_axes={
+                    **{name: {0: "B"} for name in forward.names},
+                    "batch": {axis: f"axis_{axis}" for axis in free},
+                },
                 opset_version=OPSET,
                 dynamo=False,  # the exporter that is not deprecated wants another package
             )

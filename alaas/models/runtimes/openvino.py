@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import openvino
@@ -11,7 +13,6 @@ from numpy.typing import NDArray
 from openvino.frontend import FrontEndManager
 from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
 
-from alaas.core.arrays import Images
 from alaas.models import kept
 from alaas.models.card import Precision, Runtime
 from alaas.models.forward import Forward
@@ -26,7 +27,8 @@ class OpenVINOEngine:
 
     Args:
         forward: The module, on the CPU.
-        example: (B, H, W, 3) uint8 pixels to trace it with.
+        example: A micro-batch to trace it with.
+        free: Axes of it that have another length another time.
         threads: Micro-batches at once, each on one core.
         precision: Number format of the arithmetic.
         key: Name under which the conversion is kept.
@@ -38,7 +40,14 @@ class OpenVINOEngine:
     runtime: Runtime = "openvino"
 
     def __init__(
-        self, forward: Forward, example: Images, *, threads: int, precision: Precision, key: str
+        self,
+        forward: Forward,
+        example: NDArray[Any],
+        *,
+        free: Sequence[int],
+        threads: int,
+        precision: Precision,
+        key: str,
     ) -> None:
         self.precision: Precision = precision
         self.lanes = threads
@@ -47,7 +56,7 @@ class OpenVINOEngine:
         # Asked for what it does not know, OpenVINO computes in fp32 and says nothing.
         if precision.upper() not in known:
             raise Unsupported(f"this processor has no {precision} arithmetic")
-        model = _model(core, forward, example, key)
+        model = _model(core, forward, example, free, key)
         self._compiled = core.compile_model(
             model,
             "CPU",
@@ -61,17 +70,19 @@ class OpenVINOEngine:
         )
         self._own = threading.local()
 
-    def run(self, images: Images) -> list[NDArray[np.float32]]:
+    def run(self, batch: NDArray[Any]) -> list[NDArray[np.float32]]:
         """Logits and embeddings of a micro-batch."""
         request = getattr(self._own, "request", None)
         if request is None:  # each thread has its own, with memory of its own
             request = self._own.request = self._compiled.create_infer_request()
-        request.infer([images], share_inputs=True)
+        request.infer([batch], share_inputs=True)
         # Copies: the next pass writes where these are.
         return [made.data.copy() for made in request.output_tensors]
 
 
-def _model(core: openvino.Core, forward: Forward, example: Images, key: str) -> openvino.Model:
+def _model(
+    core: openvino.Core, forward: Forward, example: NDArray[Any], free: Sequence[int], key: str
+) -> openvino.Model:
     """The converted module, from the last time where it was kept."""
     folder = kept.find(key)
     if folder is not None:
@@ -80,8 +91,7 @@ def _model(core: openvino.Core, forward: Forward, example: Images, key: str) -> 
     frontend = FrontEndManager().load_by_framework("pytorch")
     decoder = TorchScriptPythonDecoder(traced(forward, example))
     model = frontend.convert(frontend.load(decoder))
-    _, height, width, channels = example.shape
-    model.reshape([-1, height, width, channels])
+    model.reshape([-1 if axis in free else size for axis, size in enumerate(example.shape)])
 
     def write(folder: Path) -> None:
         openvino.save_model(model, folder / "model.xml", compress_to_fp16=False)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import warnings
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from alaas.core.arrays import Images
 from alaas.models.card import Precision, Runtime
 from alaas.models.forward import Forward
 
@@ -23,12 +23,12 @@ def autocast(device: torch.device, precision: Precision) -> torch.autocast:
     return torch.autocast(device.type, TYPES[precision], enabled=precision != "fp32")
 
 
-def placed(images: Images, device: torch.device) -> torch.Tensor:
-    """Pixels on a device; to a GPU they travel while the processor goes on."""
-    pixels = torch.from_numpy(images)
+def placed(batch: NDArray[Any], device: torch.device) -> torch.Tensor:
+    """A micro-batch on a device; to a GPU it travels while the processor goes on."""
+    numbers = torch.from_numpy(batch)
     if device.type == "cuda":
-        return pixels.pin_memory().to(device, non_blocking=True)
-    return pixels.to(device)
+        return numbers.pin_memory().to(device, non_blocking=True)
+    return numbers.to(device)
 
 
 class TorchEngine:
@@ -56,8 +56,8 @@ class TorchEngine:
         self._device = device
         self._forward = torch.compile(forward, dynamic=True) if compiled else forward
 
-    def run(self, images: Images) -> list[NDArray[np.float32]]:
-        """Logits and embeddings of a micro-batch."""
+    def run(self, batch: NDArray[Any]) -> list[NDArray[np.float32]]:
+        """What the module makes of a micro-batch."""
         with torch.inference_mode(), autocast(self._device, self.precision):
-            made = self._forward(placed(images, self._device))
+            made = self._forward(placed(batch, self._device))
             return [rows.cpu().numpy() for rows in made]

@@ -5,10 +5,11 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
+from numpy.typing import NDArray
 
-from alaas.core.arrays import Images
 from alaas.models.forward import Forward
 
 
@@ -25,10 +26,10 @@ def recording() -> Iterator[None]:
         torch.backends.mha.set_fastpath_enabled(fast)
 
 
-def traced(forward: Forward, example: Images) -> torch.jit.ScriptModule:
+def traced(forward: Forward, example: NDArray[Any]) -> torch.jit.ScriptModule:
     """Record what a module does with an example.
 
-    What it decides by looking at the pixels, or at how many there are, is recorded as it
+    What it decides by looking at the numbers, or at how many there are, is recorded as it
     was decided for this example; the caller checks what comes out with another one.
     """
     with recording():

@@ -1,0 +1,71 @@
+"""The stage that reads items which are vectors already."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from alaas.config import Vectors
+from alaas.core.types import Batch, Raw, Raws
+from alaas.core.wire import Failure, Item
+from alaas.data.problem import ItemError
+
+_TYPE = np.dtype("<f4")
+
+
+def as_items(rows: NDArray[np.floating], ids: Iterable[str] | None = None) -> list[Item]:
+    """A pool of vectors.
+
+    Args:
+        rows: (N, D) numbers.
+        ids: Their ids; by default the row numbers.
+
+    Example:
+        >>> [item.id for item in as_items(np.eye(2))]
+        ['0', '1']
+    """
+    names: Sequence[str] = [str(row) for row in range(len(rows))] if ids is None else list(ids)
+    little = np.ascontiguousarray(rows, _TYPE)
+    return [Item(name, blob=row.tobytes()) for name, row in zip(names, little, strict=True)]
+
+
+def read(raws: Raws, inputs: Vectors) -> Batch:
+    """Read a micro-batch of vectors, each D little-endian float32 numbers.
+
+    Returns:
+        (B, D) float32. An item of another length has no row but the failure
+        ``wrong_dimension``, one with NaN or infinity ``not_finite``, a text
+        ``wrong_modality``.
+    """
+    good: list[Raw] = []
+    rows: list[NDArray[np.float32]] = []
+    failures = list(raws.failures)
+    for raw in raws.raws:
+        try:
+            rows.append(_row(raw, inputs.dim))
+            good.append(raw)
+        except ItemError as error:
+            failures.append(Failure(raw.id, "preprocess", error.code, error.message))
+    return Batch(
+        seq=raws.seq,
+        ids=tuple(raw.id for raw in good),
+        array=np.stack(rows) if rows else np.empty((0, inputs.dim), np.float32),
+        failures=tuple(failures),
+        digests=tuple(raw.digest for raw in good),
+    )
+
+
+def _row(raw: Raw, dim: int) -> NDArray[np.float32]:
+    if raw.is_text:
+        raise ItemError("wrong_modality", "the item is a text; the model takes vectors")
+    if len(raw.data) != dim * _TYPE.itemsize:
+        raise ItemError(
+            "wrong_dimension", f"the item has {len(raw.data)} bytes; {dim} float32 numbers have "
+            f"{dim * _TYPE.itemsize}"
+        )  # fmt: skip
+    row = np.frombuffer(raw.data, _TYPE).astype(np.float32, copy=False)
+    if not np.isfinite(row).all():
+        raise ItemError("not_finite", "the vector holds NaN or infinity")
+    return row

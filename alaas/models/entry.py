@@ -1,0 +1,107 @@
+"""The way into a network: from a micro-batch as it travels to what the network is called with.
+
+=======  ==============================================  ============================
+kind     micro-batch                                     what the network gets
+=======  ==============================================  ============================
+image    (B, H, W, 3) uint8 pixels                       (B, 3, H, W) normalised
+text     (B, L) int32 tokens, `PADDING` where it ended   the same, as int64
+vector   (B, D) float32                                  the same
+=======  ==============================================  ============================
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from alaas.config import Inputs, Preprocessing, Tokenization
+from alaas.core.arrays import PADDING
+
+TOKENS = 2_048
+"""Tokens, padding among them, of the texts that go through a network at once."""
+
+
+class Normalisation(nn.Module):
+    """(B, H, W, 3) uint8 pixels to (B, 3, H, W) float32, in the memory that they came in.
+
+    ``(pixel / 255 - mean) / std`` in two steps instead of four: ``(pixel - 255 mean) *
+    1 / (255 std)``. The shift cannot move into the bias of a convolution that pads: what
+    is padded is 0 after it.
+    """
+
+    shift: Tensor
+    scale: Tensor
+
+    def __init__(self, preprocessing: Preprocessing) -> None:
+        super().__init__()
+        mean, std = (
+            torch.tensor(numbers, dtype=torch.float64)
+            for numbers in (preprocessing.mean, preprocessing.std)
+        )
+        self.register_buffer("shift", (255 * mean).float(), persistent=False)
+        self.register_buffer("scale", (1 / (255 * std)).float(), persistent=False)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Normalised pixels."""
+        return torch.sub(images, self.shift).mul_(self.scale).permute(0, 3, 1, 2)
+
+
+class Tokens(nn.Module):
+    """(B, L) int32 tokens to int64, which an embedding takes."""
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """The same tokens."""
+        return tokens.long()
+
+
+def entry(inputs: Inputs) -> nn.Module:
+    """The module that stands before a network."""
+    if isinstance(inputs, Preprocessing):
+        return Normalisation(inputs)
+    return Tokens() if isinstance(inputs, Tokenization) else nn.Identity()
+
+
+def noise(inputs: Inputs, rows: int) -> NDArray[Any]:
+    """A micro-batch to try a network with: no two rows are alike, and none is empty."""
+    rng = np.random.default_rng(rows)
+    if isinstance(inputs, Preprocessing):
+        # Noise over a colour of its own in each row.
+        made = rng.integers(0, 64, (rows, *inputs.size, 3), np.uint8)
+        made += rng.integers(0, 192, (rows, 1, 1, 3), np.uint8)
+        return made
+    if isinstance(inputs, Tokenization):
+        length = min(8 + 2 * rows, inputs.max_tokens)  # two batches differ in it, as texts do
+        tokens = rng.integers(0, inputs.vocabulary, (rows, length), np.int32)
+        # A network may look at padding to find where a text ends.
+        tokens[tokens == inputs.pad] = (inputs.pad + 1) % inputs.vocabulary
+        return tokens
+    return rng.standard_normal((rows, inputs.dim), np.float32)
+
+
+def portions(
+    inputs: Inputs, batch: NDArray[Any]
+) -> Iterator[tuple[NDArray[np.intp], NDArray[Any]]]:
+    """Cut a micro-batch into what goes through a network at once.
+
+    Texts are sorted by length, so that little of a portion is padding, and a portion has
+    `TOKENS` at most, or one text. Everything else goes at once.
+
+    Yields:
+        Row numbers, and those rows without columns that are all padding.
+    """
+    if not isinstance(inputs, Tokenization):
+        yield np.arange(len(batch)), batch
+        return
+    lengths = np.maximum((batch != PADDING).sum(axis=1), 1)
+    order = np.argsort(-lengths, kind="stable")
+    start = 0
+    while start < len(order):
+        longest = int(lengths[order[start]])
+        rows = order[start : start + max(1, TOKENS // longest)]
+        yield rows, batch[rows, :longest]
+        start += len(rows)
