@@ -19,6 +19,7 @@ from alaas.client.progress import OnProgress
 from alaas.client.tls import presented_certificate
 from alaas.core.errors import (
     AlaasError,
+    BodyTooLarge,
     ConnectionFailed,
     DeadlineExceeded,
     Internal,
@@ -45,7 +46,8 @@ _STATUSES: dict[grpc.StatusCode, type[AlaasError]] = {
     grpc.StatusCode.DEADLINE_EXCEEDED: DeadlineExceeded,
     grpc.StatusCode.UNIMPLEMENTED: NotFound,
     grpc.StatusCode.INVALID_ARGUMENT: InvalidRequest,
-    grpc.StatusCode.RESOURCE_EXHAUSTED: InvalidRequest,
+    # The server has its own word for what it reads; this is said of what it does not read.
+    grpc.StatusCode.RESOURCE_EXHAUSTED: BodyTooLarge,
 }
 
 

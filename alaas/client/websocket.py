@@ -12,7 +12,8 @@ from threading import Thread
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import InvalidStatus, WebSocketException
+from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
+from websockets.frames import CloseCode
 
 from alaas.client.address import Address
 from alaas.client.answers import lost, read_push, read_response, refusal, unlike_ours
@@ -20,13 +21,15 @@ from alaas.client.call import Call
 from alaas.client.parts import cut
 from alaas.client.progress import OnProgress
 from alaas.client.tls import ssl_context
-from alaas.core.errors import from_problem
+from alaas.core.errors import BodyTooLarge, from_problem
 from alaas.core.wire import Item, PoolInfo, Progress, PushResponse, QueryResponse
 
 if TYPE_CHECKING:
     from alaas.client.http import HttpTransport
 
 _T = TypeVar("_T")
+
+_TOO_BIG = "a part of the request is larger than the server reads"
 
 
 class WebSocketTransport:
@@ -130,6 +133,10 @@ class WebSocketTransport:
         except InvalidStatus as error:
             status, body = error.response.status_code, error.response.body or b""
             raise refusal(status, bytes(body), self._address) from error
+        except ConnectionClosed as error:
+            if error.rcvd is not None and error.rcvd.code == CloseCode.MESSAGE_TOO_BIG:
+                raise BodyTooLarge(f"{self._address}: {error.rcvd.reason or _TOO_BIG}") from error
+            raise lost(self._address, error) from error
         except (OSError, WebSocketException) as error:
             raise lost(self._address, error) from error
         except (KeyError, TypeError, ValueError) as error:

@@ -454,10 +454,12 @@ class _Servicer(pb_grpc.ActiveLearningServicer):
 
 
 @contextmanager
-def grpc_server(service: Service, *, certificate: trustme.LeafCert | None = None) -> Iterator[str]:
-    """Serve over gRPC on a free port; gives the address."""
+def grpc_server(
+    service: Service, *, certificate: trustme.LeafCert | None = None, largest: int = -1
+) -> Iterator[str]:
+    """Serve over gRPC on a free port, parts of `largest` bytes; gives the address."""
     with ThreadPoolExecutor(4) as workers:
-        server = grpc.server(workers, options=[("grpc.max_receive_message_length", -1)])
+        server = grpc.server(workers, options=[("grpc.max_receive_message_length", largest)])
         pb_grpc.add_ActiveLearningServicer_to_server(  # type: ignore[no-untyped-call]
             _Servicer(service), server
         )

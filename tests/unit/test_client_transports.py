@@ -22,7 +22,14 @@ from client_servers import (
 from websockets.sync.server import ServerConnection, serve
 
 from alaas.client import Client
-from alaas.core.errors import AlaasError, ConnectionFailed, DeadlineExceeded, NotFound, Unavailable
+from alaas.core.errors import (
+    AlaasError,
+    BodyTooLarge,
+    ConnectionFailed,
+    DeadlineExceeded,
+    NotFound,
+    Unavailable,
+)
 
 URIS = ["http://a/0.png", "http://a/1.png"]
 
@@ -139,6 +146,26 @@ def test_websocket_server_of_another_kind(frames: list[str]) -> None:
             server.shutdown()
             thread.join()
     assert address in caught.value.detail
+
+
+def test_a_part_that_a_websocket_server_does_not_read_is_too_large() -> None:
+    def handle(connection: ServerConnection) -> None:
+        connection.recv()
+
+    with serve(handle, "127.0.0.1", 0, max_size=20) as server:
+        thread = Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            with pytest.raises(BodyTooLarge):
+                Client(f"ws://127.0.0.1:{server.socket.getsockname()[1]}").query(URIS, 1)
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def test_a_part_that_a_grpc_server_does_not_read_is_too_large(service: Service) -> None:
+    with grpc_server(service, largest=20) as address, pytest.raises(BodyTooLarge):
+        Client(address).query(URIS, 1)
 
 
 def test_grpc_asks_an_http_server(service: Service) -> None:
