@@ -43,6 +43,7 @@ class Classifier:
             convolutional one that runs.
         margins: Whether these are distances of inputs or of embeddings; ``auto`` takes inputs
             where the logits have a gradient there.
+        most: Items that go through it at once, other than texts; None for all of a batch.
 
     Attributes:
         forward: The one pass that probabilities, embeddings and gradients come from.
@@ -64,6 +65,7 @@ class Classifier:
         output: Output = "softmax",
         head: str | None = None,
         margins: Literal["auto", "input", "embedding"] = "auto",
+        most: int | None = None,
     ) -> None:
         # Convolutions run faster over NHWC memory, the layout in which pixels arrive.
         self.network = network.eval().requires_grad_(False).to(device)
@@ -77,6 +79,7 @@ class Classifier:
         encodes = output == "embedding"
         self.forward = Forward(self.network, self.parts.head, inputs, encodes=encodes).to(device)
         self.engine = TorchEngine(self.forward, device=self.device)
+        self._most = most
         self._by_input = _by_input(margins, self.parts)
         self._alone = threading.Lock()
 
@@ -124,7 +127,7 @@ class Classifier:
             raise ModelUnavailable(f"this model has no view {', '.join(sorted(missing))}")
         shapes = self._shapes(n_drop)
         arrays = {name: np.empty((len(batch), *shapes[name]), np.float32) for name in shapes}
-        for rows, part in portions(self.inputs, batch) if len(batch) else ():
+        for rows, part in portions(self.inputs, batch, self._most) if len(batch) else ():
             made = self._computed(part, needs, n_drop, seed)
             for name, array in made.items():
                 _check_shape(name, array.shape, (len(rows), *shapes[name]))

@@ -12,7 +12,7 @@ vector   (B, D) float32                                  the same
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
@@ -83,19 +83,24 @@ def noise(inputs: Inputs, rows: int) -> NDArray[Any]:
     return rng.standard_normal((rows, inputs.dim), np.float32)
 
 
-def portions(
-    inputs: Inputs, batch: NDArray[Any]
-) -> Iterator[tuple[NDArray[np.intp], NDArray[Any]]]:
+Portion: TypeAlias = tuple[NDArray[np.intp], NDArray[Any]]
+"""Numbers of some rows, and these rows."""
+
+
+def portions(inputs: Inputs, batch: NDArray[Any], most: int | None = None) -> Iterator[Portion]:
     """Cut a micro-batch into what goes through a network at once.
 
     Texts are sorted by length, so that little of a portion is padding, and a portion has
-    `TOKENS` at most, or one text. Everything else goes at once.
+    `TOKENS` at most, or one text. Of everything else, `most` go at once.
 
     Yields:
         Row numbers, and those rows without columns that are all padding.
     """
     if not isinstance(inputs, Tokenization):
-        yield np.arange(len(batch)), batch
+        numbers = np.arange(len(batch))
+        most = most or len(batch)
+        for start in range(0, len(batch), most):
+            yield numbers[start : start + most], batch[start : start + most]
         return
     lengths = np.maximum((batch != PADDING).sum(axis=1), 1)
     order = np.argsort(-lengths, kind="stable")

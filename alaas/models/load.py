@@ -13,6 +13,7 @@ from alaas.models import huggingface, python, vision
 from alaas.models.built import Built
 from alaas.models.card import ModelCard
 from alaas.models.classifier import Classifier
+from alaas.models.microbatch import micro_batch
 from alaas.models.runtimes.choice import choose, options
 
 _HUBS: dict[str, Callable[[ModelSettings], Built]] = {
@@ -60,6 +61,7 @@ def load(
         output=built.output,
         head=settings.head,
         margins=settings.margins,
+        most=micro_batch(settings, inputs),
     )
     digest = classifier.digest()
     classifier.engine = choose(classifier, settings, digest=digest)

@@ -12,25 +12,16 @@ from dataclasses import replace
 from time import perf_counter
 from typing import Any, Protocol
 
-from alaas.config import Inputs, ModelSettings, Preprocessing, Settings, Tokenization
+from alaas.config import Settings
 from alaas.core.types import Admitted, Items, Notes, Plan, Scored, Selection, Spent
 from alaas.core.wire import PoolInfo
 from alaas.models.card import ModelCard
+from alaas.models.microbatch import micro_batch
 from alaas.pipeline.claims import Claims
 from alaas.pipeline.keeping import keep
 from alaas.pipeline.scorer import Scorer
 from alaas.pipeline.slots import Slots
 from alaas.pipeline.worker import Worker
-
-# One message of 1 to 5 MB is what travels fastest between processes, and what keeps a
-# convolution's working set in the cache.
-MICRO_BATCH_BYTES = 2_500_000
-
-
-# As many texts as can be sorted by length to some use, and are done within seconds.
-TEXTS = 64
-
-VECTORS = 1_024
 
 
 class Engine(Protocol):
@@ -79,25 +70,6 @@ class Engine(Protocol):
     async def stored(self, name: str, start: int, size: int) -> Items:
         """Some consecutive items of a stored pool, from a row on; none beyond its end."""
         ...
-
-
-def micro_batch(settings: ModelSettings, inputs: Inputs) -> int:
-    """Items in a micro-batch: as configured, or as many as make a message of good size.
-
-    Every engine cuts a pool by this rule, so that every engine computes the same floats.
-
-    Example:
-        >>> from alaas.config import ModelSettings, Preprocessing
-        >>> spec = Preprocessing(size=224, mean=(0, 0, 0), std=(1, 1, 1))
-        >>> micro_batch(ModelSettings(), spec)
-        16
-    """
-    if settings.batch_size != "auto":
-        return settings.batch_size
-    if isinstance(inputs, Preprocessing):
-        height, width = inputs.size
-        return max(1, min(256, MICRO_BATCH_BYTES // (height * width * 3)))
-    return TEXTS if isinstance(inputs, Tokenization) else VECTORS
 
 
 class LocalEngine:

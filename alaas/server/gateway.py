@@ -18,7 +18,7 @@ from alaas.config import Settings, TLSSettings
 from alaas.config.listeners import Listener
 from alaas.core.errors import Internal
 from alaas.models.card import ModelCard
-from alaas.pipeline.engine import micro_batch
+from alaas.models.microbatch import micro_batch, whole_batches
 from alaas.server import frames, grpc, handover, http, logs
 from alaas.server.connections import uvicorn_options
 from alaas.server.engine import FlowEngine
@@ -144,13 +144,12 @@ class Gateway(JinaGateway):
             for stage, hosts in json.loads(self.runtime_args.deployments_addresses).items()
         }
         self._links = Links(addresses, _stub)
+        size = micro_batch(self._settings.active_learning.strategy.model, card.preprocessing)
         engine = FlowEngine(
             self._links,
             _Wire(),
             card,
-            batch_size=micro_batch(
-                self._settings.active_learning.strategy.model, card.preprocessing
-            ),
+            batch_size=size if "preprocess" in addresses else whole_batches(size),
             window=self._window,
             status=self._status,
         )

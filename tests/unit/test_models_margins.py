@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from alaas.core.errors import ModelOutputInvalid, ModelUnavailable
 from alaas.models.classifier import Classifier
-from alaas.models.margins import margins
+from alaas.models.margins import linear_margins, margins
 
 FAR = 1e6
 
@@ -289,3 +289,46 @@ def test_margins_are_the_same_on_every_device() -> None:
     x = inputs(20)
     found = margins(curved().cuda(), x.cuda(), farthest=FAR).cpu()
     assert_allclose(found, margins(curved(), x, farthest=FAR), rtol=1e-2)
+
+
+class TestOfEmbeddings:
+    def test_they_are_distances_to_the_nearest_border(self) -> None:
+        module, x = linear(6), inputs(40)
+        weight = module.get_parameter("1.weight")
+        found = linear_margins(module(x), weight)
+        assert_allclose(found, borders(module, x).amin(dim=1), rtol=1e-5)
+        # A step of that length, and no shorter one, changes the prediction.
+        predicted = module(x).argmax(dim=1)
+        features = x.flatten(1)
+        nearest = borders(module, x).argmin(dim=1)
+        way = weight[nearest] - weight[predicted]
+        way = way / way.norm(dim=1, keepdim=True)
+        for share, stays in ((0.999, True), (1.001, False)):
+            moved = module[1](features + share * found[:, None] * way).argmax(dim=1)
+            assert ((moved == predicted) == stays).all()
+
+    def test_of_one_class_they_are_nothing(self) -> None:
+        assert linear_margins(torch.randn(3, 1), torch.randn(1, 4)).tolist() == [0, 0, 0]
+
+    def test_classes_with_equal_weights(self) -> None:
+        weight = torch.tensor([[1.0, 0], [1, 0], [0, 1]])
+        logits = torch.tensor([[2.0, 2, 0], [2, 1, 0]])
+        # On the border between the first two; and away from it, where no step leads across.
+        assert_allclose(linear_margins(logits, weight), [0, 2 / 2**0.5])
+        assert linear_margins(logits[1:, :2], weight[:2]).isinf().all()
+
+    @pytest.mark.parametrize("bad", [torch.nan, torch.inf])
+    def test_what_is_not_finite_stays_so(self, bad: float) -> None:
+        logits = torch.tensor([[1.0, bad, 0], [1, 2, 0]])
+        found = linear_margins(logits, torch.eye(3))
+        assert found.isnan().tolist() == [True, False]
+
+    def test_a_classifier_says_which_it_takes(self) -> None:
+        module, images = linear(6), pictures(5, 4)
+        by_input = Classifier(module, spec(4)).views(images, ("margins",))["margins"]
+        classifier = Classifier(module, spec(4), margins="embedding")
+        found = classifier.views(images, ("margins",))["margins"]
+        # Flattened pixels are the embedding here: the two are one and the same.
+        assert_allclose(found, by_input, rtol=1e-4)
+        with pytest.raises(ModelUnavailable, match="need a linear last layer"):
+            Classifier(Plain(torch.exp), spec(8), margins="embedding")

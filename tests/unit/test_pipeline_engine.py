@@ -16,9 +16,10 @@ from alaas.core.errors import AlaasError
 from alaas.core.types import Admitted, Items, Notes, Plan, Scored, Selection, Spent, Views
 from alaas.core.wire import Failure, Item, PoolInfo, QueryResponse
 from alaas.models.card import ModelCard
+from alaas.models.microbatch import MICRO_BATCH_BYTES, micro_batch
 from alaas.pipeline import query
 from alaas.pipeline.claims import Claims
-from alaas.pipeline.engine import MICRO_BATCH_BYTES, Engine, micro_batch
+from alaas.pipeline.engine import Engine
 from alaas.pipeline.scorer import Scorer
 from alaas.pipeline.slots import Slots
 
