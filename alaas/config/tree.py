@@ -27,6 +27,7 @@ from alaas.config.operation import (
     TracingSettings,
 )
 from alaas.config.values import (
+    Count,
     Folder,
     Network,
     OneOrMany,
@@ -181,6 +182,9 @@ class StoreSettings(Section):
 
     max_bytes: Positive | None = 20 * 2**30
     """Bytes of kept views at most, > 0, beyond which the oldest go; null for no limit."""
+
+    memory_bytes: Count = 512 * 2**20
+    """Bytes of views of named pools that stay in memory between queries, >= 0."""
 
 
 class Settings(Section):

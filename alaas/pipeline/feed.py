@@ -21,6 +21,10 @@ ADMITTED = 1_024
 """Items that are entered in the books at a time, at most."""
 
 
+PARTS = 4
+"""Into how many pieces a micro-batch is cut that is not full, at most."""
+
+
 class Member(NamedTuple):
     """An item and where it stands in the pool.
 
@@ -73,8 +77,7 @@ class Feed:
                     while len(waiting) >= self._engine.batch_size:
                         await self._send(group, waiting[: self._engine.batch_size])
                         del waiting[: self._engine.batch_size]
-                if waiting:
-                    await self._send(group, waiting)
+                await self._send_rest(group, waiting)
         except BaseExceptionGroup as many:
             # The first error is the cause; the others are its echo.
             first = many.exceptions[0]
@@ -133,8 +136,19 @@ class Feed:
         missing = await self._admit(members)
         size = self._engine.batch_size
         async with asyncio.TaskGroup() as group:
-            for start in range(0, len(missing), size):
+            for start in range(0, len(missing) - size + 1, size):
                 await self._send(group, missing[start : start + size])
+            await self._send_rest(group, missing[len(missing) - len(missing) % size :])
+
+    async def _send_rest(self, group: asyncio.TaskGroup, members: list[Member]) -> None:
+        """Send what makes no whole micro-batch, cut so that several lanes can work on it.
+
+        Whoever asks for a few items would wait for one core otherwise, beside idle ones. It
+        depends on the number of items alone, for the same floats on every machine.
+        """
+        part = -(-self._engine.batch_size // PARTS)
+        for start in range(0, len(members), part):
+            await self._send(group, members[start : start + part])
 
     async def _send(self, group: asyncio.TaskGroup, members: list[Member]) -> None:
         await self._engine.slots.acquire(self._plan.query)

@@ -58,7 +58,8 @@ def keep(settings: StoreSettings, *, features: bool = True, addresses: bool = Tr
     from alaas.store.features import FeatureStore
     from alaas.store.pools import Pools
 
-    return Kept(FeatureStore(url, max_bytes=settings.max_bytes), Pools(url), index)
+    pools = Pools(url, memory_bytes=settings.memory_bytes)
+    return Kept(FeatureStore(url, max_bytes=settings.max_bytes), pools, index)
 
 
 def location(settings: StoreSettings) -> str:

@@ -33,6 +33,7 @@ from alaas.store.pool_table import (
     schema,
     sum_of,
 )
+from alaas.store.recent import Recent
 from alaas.store.rows import RowType
 from alaas.store.stored_pool import StoredPool
 from alaas.store.tables import Database, Table, Unreadable
@@ -51,10 +52,12 @@ class Pools:
 
     Args:
         url: A folder, or an address that LanceDB takes: ``s3://``, ``gs://``, ``memory://``.
+        memory_bytes: Bytes of views that stay in memory once they are read and checked.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, *, memory_bytes: int = 0) -> None:
         self._database = Database(url, "pools")
+        self._recent = Recent(memory_bytes)
 
     @property
     def bytes(self) -> int:
@@ -135,7 +138,12 @@ class Pools:
             raise self._failure(name, str(cause)) from cause
         if table is None or record is None or _is_over(record.info, time.time()):
             raise _unknown(name)
-        return StoredPool(record, table, failure=lambda detail: self._failure(name, detail))
+        return StoredPool(
+            record,
+            table,
+            failure=lambda detail: self._failure(name, detail),
+            recent=self._recent,
+        )
 
     def list(self) -> list[PoolInfo]:
         """All pools that can be read, by name."""

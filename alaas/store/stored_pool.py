@@ -20,6 +20,7 @@ from alaas.store.pool_table import (
     row_checks,
     sum_of,
 )
+from alaas.store.recent import Recent
 from alaas.store.tables import Table, Unreadable
 
 _ITEM_BYTES = 1024
@@ -32,21 +33,28 @@ class StoredPool:
         record: What its table says of it.
         table: The table.
         failure: The error for what cannot be read, given what went wrong.
+        recent: Views that are in memory.
     """
 
     def __init__(
-        self, record: Record, table: Table, *, failure: Callable[[str], AlaasError]
+        self,
+        record: Record,
+        table: Table,
+        *,
+        failure: Callable[[str], AlaasError],
+        recent: Recent,
     ) -> None:
         self.info: PoolInfo = record.info
         self._record = record
         self._table = table
         self._failure = failure
+        self._recent = recent
 
     def __len__(self) -> int:
         return self.info.items
 
     def view(self, name: str) -> NDArray[Any]:
-        """A view of all items, (N, ...).
+        """A view of all items, (N, ...), which cannot be written to.
 
         Raises:
             ViewUnavailable: The pool does not hold it; `info.views` are those it does.
@@ -107,6 +115,11 @@ class StoredPool:
                 raise ValueError(f"it has {start} items of {len(self)}")
 
     def _whole(self, name: str) -> NDArray[Any]:
+        # One that is saved anew under the same name was created at another moment.
+        key = (self.info.name, self.info.created, self.info.bytes, name)
+        return self._recent.get(key, lambda: self._read(name))
+
+    def _read(self, name: str) -> NDArray[Any]:
         kind = self._record.types[name]
         rows = np.empty((len(self), *kind.shape), kind.dtype)
         start = 0

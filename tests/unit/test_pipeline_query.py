@@ -51,9 +51,11 @@ class TestCut:
             in_time(ask(engine, parts))
         else:
             refusal(engine, parts)
+        full = len(whole) - len(whole) % batch_size
+        quarter = -(-batch_size // 4)
+        starts = [*range(0, full, batch_size), *range(full, len(whole), quarter), len(whole)]
         assert engine.cut == [
-            Items(seq, tuple(whole[start : start + batch_size]))
-            for seq, start in enumerate(range(0, len(whole), batch_size))
+            Items(seq, tuple(whole[start:end])) for seq, (start, end) in enumerate(pairwise(starts))
         ]
 
     def test_a_micro_batch_leaves_as_soon_as_it_is_full(self) -> None:

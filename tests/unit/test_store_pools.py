@@ -384,3 +384,23 @@ def test_a_save_that_fails_leaves_the_old_pool(
         with pytest.raises(Internal, match=r"could not be saved.*No space left"):
             save(pools)
     check(pools)
+
+
+def test_what_was_read_stays_in_memory_up_to_a_limit(tmp_path: Path) -> None:
+    probs = np.random.default_rng(0).random((50, 4), np.float32)
+    Pools(str(tmp_path)).save("p", items(50), {"probs": probs}, space="s", model="m")
+    pools = Pools(str(tmp_path), memory_bytes=probs.nbytes)
+    first = pools.open("p").view("probs")
+    assert pools.open("p").view("probs") is first
+    assert not first.flags.writeable
+    np.testing.assert_array_equal(first, probs)
+    for small in (Pools(str(tmp_path)), Pools(str(tmp_path), memory_bytes=probs.nbytes - 1)):
+        assert small.open("p").view("probs") is not small.open("p").view("probs")
+
+
+def test_a_pool_that_is_saved_anew_is_read_anew(tmp_path: Path) -> None:
+    pools = Pools(str(tmp_path), memory_bytes=2**20)
+    for value in (0.25, 0.5):
+        probs = np.full((50, 4), value, np.float32)
+        pools.save("p", items(50), {"probs": probs}, space="s", model="m")
+        np.testing.assert_array_equal(pools.open("p").view("probs"), probs)
