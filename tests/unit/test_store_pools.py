@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import random
 import signal
 import subprocess
@@ -23,7 +25,7 @@ from alaas.core.errors import (
     ValidationFailed,
     ViewUnavailable,
 )
-from alaas.store.pool_table import OF_MODEL
+from alaas.store.pool_table import OF_MODEL, item_check
 from alaas.store.pools import PoolItem, PoolItems, Pools
 
 N = 2_500
@@ -404,3 +406,10 @@ def test_a_pool_that_is_saved_anew_is_read_anew(tmp_path: Path) -> None:
         probs = np.full((50, 4), value, np.float32)
         pools.save("p", items(50), {"probs": probs}, space="s", model="m")
         np.testing.assert_array_equal(pools.open("p").view("probs"), probs)
+
+
+def test_a_checksum_of_an_item_covers_its_json() -> None:
+    fields = ["a", None, 'ö"\\\n\u2028', "", "\ud83d\ude00"]
+    text = json.dumps([7, *fields]).encode()
+    expected = int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "little")
+    assert item_check(7, fields) == expected
