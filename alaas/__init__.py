@@ -19,17 +19,19 @@ __version__ = "0.3.0"
 _HOMES = {
     "AlaasError": "alaas.core.errors",
     "Client": "alaas.client",
+    "Live": "alaas.models.live",
     "QueryResult": "alaas.client",
     "Server": "alaas.server",
     "select": "alaas.api",
 }
 
-__all__ = ["AlaasError", "Client", "QueryResult", "Server", "__version__", "select"]
+__all__ = ["AlaasError", "Client", "Live", "QueryResult", "Server", "__version__", "select"]
 
 if TYPE_CHECKING:
     from alaas.api import select
     from alaas.client import Client, QueryResult
     from alaas.core.errors import AlaasError
+    from alaas.models.live import Live
     from alaas.server import Server
 
 

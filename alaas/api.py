@@ -7,21 +7,32 @@ import importlib.util
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, Union
 
 from alaas.client.results import QueryResult
 from alaas.core.errors import ConfigError, FieldError, MissingExtra, ValidationFailed
 from alaas.core.wire import Item, Label, Labelled, Progress, QueryResponse
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from alaas.config import ModelSettings, Settings
+    from alaas.models.load import Model
     from alaas.pipeline.query import Part
 
 T = TypeVar("T")
 
-Labels = str | Path | Iterable[Labelled | tuple[str | Path | Item, Label] | Mapping[str, Any]]
+Labels = (
+    str
+    | Path
+    | Iterable[Labelled | tuple[str | Path | Item, Label] | Mapping[str, Any]]
+    | tuple["NDArray[Any]", Iterable[Any]]
+)
 
-Source = str | Path | Iterable[str | Path | Item]
+Source = Union[str, Path, Iterable[str | Path | Item], "NDArray[Any]"]
+
+DEFAULT = "resnet18"
+"""The model of a pool that is no array, where none is named."""
 
 
 def select(
@@ -30,10 +41,11 @@ def select(
     *,
     strategy: str = "LeastConfidence",
     params: Mapping[str, Any] | None = None,
-    model: str | Mapping[str, Any] | ModelSettings = "resnet18",
+    model: Any = None,
     seed: int = 0,
     n_drop: int | None = None,
     labelled: Labels | None = None,
+    calibrate: str | None = None,
     on_item_error: str = "skip",
     settings: Settings | None = None,
     on_progress: Callable[[Progress], None] | None = None,
@@ -41,17 +53,24 @@ def select(
     """Choose the items of a pool that are most worth labelling.
 
     Args:
-        source: A folder, a glob, a CSV, TSV, Parquet or text file, or an iterable of paths,
-            URIs and items.
+        source: A folder, a glob, a CSV, TSV, Parquet or text file, an iterable of paths,
+            URIs and items, or an (N, D) array of vectors, whose ids are its row numbers.
         budget: How many items to choose, or a share of the pool such as ``"10%"``.
         strategy: Any name or alias that `alaas strategies` lists.
         params: Hyper-parameters of the strategy.
-        model: Name of a torchvision classifier; or the model section of a configuration,
-            such as ``{"hub": "python", "name": "mine:build", "weights": "w.safetensors", ...}``.
+        model: Name of a torchvision classifier, ``resnet18`` if none is given; or the model
+            section of a configuration, such as ``{"hub": "python", "name": "mine:build",
+            "weights": "w.safetensors", ...}``; or a model that is there already: a
+            `torch.nn.Module`, a fitted estimator of scikit-learn, a pair of a model of
+            Transformers and its tokenizer, or any of them as an `alaas.Live`, with what has
+            to be said of it. Vectors need none: without one they are the embeddings.
         seed: Seed of the strategy's random generator.
         n_drop: Stochastic passes of the model, for a strategy that reads several.
         labelled: What is labelled already, for strategies that learn from it: a table with a
-            column ``label``, or pairs of a path, URI or item and its label.
+            column ``label``, pairs of a path, URI or item and its label, or, for vectors, a
+            pair of an (M, D) array and M labels.
+        calibrate: ``temperature`` or ``dirichlet`` scales class probabilities, by what is
+            labelled, before the strategy reads them.
         on_item_error: ``skip`` lists bad items in the result's `failures`; ``fail`` raises.
         settings: A whole configuration instead; its model then is the model.
         on_progress: Called after every micro-batch.
@@ -68,9 +87,15 @@ def select(
         MissingExtra: ``alaas[local]`` is not installed.
     """
     need_local()
+    from alaas.data import vectors
     from alaas.data.sources import items, labelled_items
 
-    pool = items(source)
+    rows = vectors.matrix(source) if vectors.is_array(source) else None
+    pool = items(source) if rows is None else vectors.as_items(rows)  # type: ignore[arg-type]
+    if isinstance(labelled, tuple) and len(labelled) == 2 and vectors.is_array(labelled[0]):
+        # An estimator numbers its classes by their place among those that it was fitted on.
+        classes = getattr(getattr(model, "model", model), "classes_", ())
+        labelled = vectors.as_labelled(*labelled, classes=classes)
     parameters = {
         "budget": count(budget, len(pool)),
         "strategy": strategy,
@@ -78,10 +103,21 @@ def select(
         "seed": seed,
         "n_drop": n_drop,
         "labelled": [one.to_json() for one in labelled_items(labelled)] if labelled else None,
+        "calibrate": calibrate,
         "on_item_error": on_item_error,
     }
-    tree = settings or _settings(model)
-    return QueryResult(_anywhere(_query(tree, parameters, pool, on_progress)))
+    here = None
+    if settings is not None:
+        tree = settings
+    elif _is_live(model) or (rows is not None and model is None):
+        here = _live(model, None if rows is None else rows.shape[1])
+        tree = _settings(DEFAULT)
+        # A model changes from one query to the next, and an array is at hand: to keep what
+        # comes of them would fill the disk and find nothing again.
+        tree = tree.model_copy(update={"store": tree.store.model_copy(update={"cache": False})})
+    else:
+        tree = _settings(DEFAULT if model is None else model)
+    return QueryResult(_anywhere(_query(tree, parameters, pool, on_progress, here)))
 
 
 def count(budget: int | str, pool_size: int) -> int:
@@ -148,6 +184,18 @@ def _settings(model: str | Mapping[str, Any] | ModelSettings) -> Settings:
     )
 
 
+def _is_live(model: Any) -> bool:
+    from alaas.config import ModelSettings
+
+    return model is not None and not isinstance(model, str | Mapping | ModelSettings)
+
+
+def _live(model: Any, dim: int | None) -> Model:
+    from alaas.models import live
+
+    return live.load(model, dim=dim)
+
+
 def _checked(model: Mapping[str, Any]) -> ModelSettings:
     from pydantic import ValidationError
 
@@ -166,6 +214,7 @@ async def _query(
     parameters: Mapping[str, Any],
     pool: list[Item],
     on_progress: Callable[[Progress], None] | None,
+    model: Model | None = None,
 ) -> QueryResponse:
     from alaas.config import parse_parameters
     from alaas.pipeline import query
@@ -176,7 +225,7 @@ async def _query(
             yield pool
 
     checked = parse_parameters(parameters)
-    async with LocalEngine(settings) as engine:
+    async with LocalEngine(settings, model) as engine:
         return await query.run(
             engine,
             checked,

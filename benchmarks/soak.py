@@ -55,6 +55,9 @@ def configuration(ports: Sequence[int]) -> Settings:
             },
             # Where the web server of the pictures is; other private networks stay blocked.
             "fetch": {"networks": ["127.0.0.0/8"]},
+            # Most pictures are new, so that the stages work; what is kept of them, and the index
+            # of it, would grow for as long as that goes on. Here the oldest go from early on.
+            "store": {"max_bytes": 4 * MIB},
             "log": {"level": "error"},
         }
     )

@@ -15,6 +15,7 @@ from alaas.cli import (
     doctor,
     jobs,
     keys,
+    models,
     output,
     pools,
     query,
@@ -38,7 +39,7 @@ app.command()(pools.pools)
 app.command()(serve.serve)
 app.command()(demo.demo)
 app.command()(catalogue.strategies)
-app.command()(catalogue.models)
+app.add_typer(models.app, name="models")
 app.add_typer(config.app, name="config")
 app.add_typer(keys.app, name="keys")
 app.add_typer(jobs.app, name="jobs")

@@ -33,6 +33,7 @@ class Question:
         seed: Seed of the random generator.
         n_drop: Stochastic passes of the model.
         labelled: What is labelled already.
+        calibrate: How class probabilities are scaled by that.
         on_item_error: What one bad item does.
         progress: Whether to show a bar; None shows it on a terminal.
         cache: Whether what is stored of items may be used, and new things stored.
@@ -47,6 +48,7 @@ class Question:
     on_item_error: Literal["skip", "fail"]
     progress: bool | None
     cache: bool = True
+    calibrate: Literal["temperature", "dirichlet"] | None = None
 
 
 def local_settings(config: Path | None, overrides: Mapping[str, Any]) -> Settings:
@@ -91,6 +93,7 @@ def select_here(pool: Sequence[Item], question: Question, *, settings: Settings)
     given = {
         "budget": budget, "strategy": strategy, "params": question.params, "seed": question.seed,
         "n_drop": question.n_drop, "labelled": [one.to_json() for one in question.labelled],
+        "calibrate": question.calibrate,
     }  # fmt: skip
     # A mistake is told before torch and the model are loaded, which takes a while.
     plan(parse_parameters(given), chosen, query="")
@@ -107,6 +110,7 @@ def select_here(pool: Sequence[Item], question: Question, *, settings: Settings)
             seed=question.seed,
             n_drop=question.n_drop,
             labelled=question.labelled,
+            calibrate=question.calibrate,
             on_item_error=question.on_item_error,
             settings=settings,
             on_progress=on_progress,
@@ -190,6 +194,7 @@ def _arguments(question: Question, read: Callable[[Item, int], Item | Failure]) 
         "seed": question.seed,
         "n_drop": question.n_drop,
         "labelled": [_sent(one, read) for one in question.labelled] or None,
+        "calibrate": question.calibrate,
         "on_item_error": question.on_item_error,
         "cache": None if question.cache else False,
     }

@@ -41,6 +41,7 @@ def bench(
     hub: options.Hub = None,
     weights: options.Weights = None,
     device: options.Device = None,
+    more: options.More = None,
 ) -> None:
     """See where the time of a query goes on this machine, and what would make it faster.
 
@@ -51,7 +52,9 @@ def bench(
     from alaas.cli.ask import local_settings
     from alaas.cli.limit import advice, measure
 
-    overrides = options.model_overrides(model=model, hub=hub, weights=weights, device=device)
+    overrides = options.model_overrides(
+        model=model, hub=hub, weights=weights, device=device, more=more
+    )
     settings = local_settings(config, overrides)
     with tempfile.TemporaryDirectory(prefix="alaas-bench-") as folder:
         pool = _read(source) if source else _drawn(Path(folder))

@@ -1,9 +1,9 @@
-"""``alaas strategies`` and ``alaas models``: what there is to choose from."""
+"""``alaas strategies``: the ways to choose."""
 
 from __future__ import annotations
 
 import inspect
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -109,52 +109,3 @@ def _explanation(strategy: Strategy) -> str:
     width = max(map(len, facts))
     lines = [f"  {what:<{width}}  {text}" for what, text in facts.items()]
     return "\n".join([strategy.name, *lines, "", _doc(strategy)])
-
-
-def models(as_json: options.Json = False) -> None:
-    """List the classifiers of torchvision and their weights, with size, accuracy and cache."""
-    extras.need("alaas models", extras.LOCAL, extra="local")
-    found = _models()
-    if as_json:
-        output.show_json(found)
-        return
-    table = output.table("model", "weights", "MB", "accuracy", "in cache")
-    for model in found:
-        for weights in model["weights"]:
-            table.add_row(
-                model["name"],
-                weights["name"] + (" (default)" if weights["default"] else ""),
-                f"{weights['megabytes']:.0f}",
-                "" if weights["accuracy"] is None else f"{weights['accuracy']:.1f} %",
-                "yes" if weights["cached"] else "no",
-            )
-    output.show(table)
-
-
-def _models() -> list[dict[str, Any]]:
-    """The classifiers by name, and of each its published weights, the default ones first."""
-    from torchvision.models import get_model_weights
-
-    from alaas.models import vision
-    from alaas.models.weights import cached
-
-    found = []
-    for name in vision.names():
-        published = get_model_weights(name)
-        found.append(
-            {
-                "name": name,
-                "weights": [
-                    {
-                        "name": one.name,
-                        "default": one is published.DEFAULT,
-                        "megabytes": one.meta["_file_size"],
-                        # Top-1 on the validation set of ImageNet-1K, in percent.
-                        "accuracy": one.meta["_metrics"].get("ImageNet-1K", {}).get("acc@1"),
-                        "cached": cached(one.url).is_file(),
-                    }
-                    for one in sorted(published, key=lambda one: one is not published.DEFAULT)
-                ],
-            }
-        )
-    return found

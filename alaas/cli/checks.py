@@ -142,7 +142,8 @@ def _device(model: ModelSettings) -> Check:
 def _weights(model: ModelSettings) -> Iterator[Check]:
     """Whether the weights are here or could be downloaded, and whether they would fit."""
     if model.hub != "torchvision":
-        yield Check("weights", "ok", f"{model.name} is your own code; it is run at the start only")
+        said = f"{model.name} of {model.hub}, which `alaas models check` loads and tries"
+        yield Check("weights", "ok", said)
         return
     from torchvision.models import get_model_weights
 

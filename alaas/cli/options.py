@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
 
 import typer
 
@@ -19,6 +19,25 @@ class OnError(StrEnum):
     SKIP = "skip"
     FAIL = "fail"
 
+
+class Scaling(StrEnum):
+    """How class probabilities are scaled."""
+
+    TEMPERATURE = "temperature"
+    DIRICHLET = "dirichlet"
+
+
+Calibrate = Annotated[
+    Scaling | None,
+    typer.Option(
+        help="Scale class probabilities by the items of --labelled before the strategy reads them."
+    ),
+]
+
+_OPTIONS = {"config": "config", "name": "model"} | {
+    name: name for name in ("hub", "weights", "device")
+}
+"""The option of each key that has one of its own."""
 
 Source = Annotated[
     list[str] | None,
@@ -98,12 +117,17 @@ Model = Annotated[
     typer.Option(
         metavar="NAME",
         rich_help_panel=_MODEL,
-        help="A classifier of torchvision (`alaas models`), or module:factory with --hub python.",
+        help="A classifier of torchvision (`alaas models`); with --hub another name, a folder, "
+        "a file, or module:factory.",
     ),
 ]
 Hub = Annotated[
     str | None,
-    typer.Option(metavar="HUB", rich_help_panel=_MODEL, help="torchvision or python."),
+    typer.Option(
+        metavar="HUB",
+        rich_help_panel=_MODEL,
+        help="torchvision, huggingface, timm, onnx, python, or owner/repository:commit.",
+    ),
 ]
 Weights = Annotated[
     str | None,
@@ -116,6 +140,18 @@ Weights = Annotated[
 Device = Annotated[
     str | None,
     typer.Option(metavar="DEVICE", rich_help_panel=_MODEL, help="auto, cpu, mps, cuda or cuda:N."),
+]
+
+
+More = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="KEY=VALUE",
+        rich_help_panel=_MODEL,
+        help="Any other key of the model section, such as tokenizer=FOLDER, output=sigmoid or "
+        "'preprocess={size: 32, mean: [0.5, 0.5, 0.5], std: [0.2, 0.2, 0.2]}'; repeat it for more.",
+    ),
 ]
 
 
@@ -148,7 +184,7 @@ def check_server(
     given = {"config": config, **{key.rpartition(".")[2]: to for key, to in overrides.items()}}
     for name, value in given.items():
         if value is not None:
-            option = {"name": "model"}.get(name, name)
+            option = _OPTIONS.get(name, "set")
             raise typer.BadParameter(
                 "does not go with --server, which has a model of its own",
                 param_hint=f"--{option}",
@@ -156,13 +192,46 @@ def check_server(
 
 
 def model_overrides(
-    *, model: str | None, hub: str | None, weights: str | None, device: str | None
+    *,
+    model: str | None,
+    hub: str | None,
+    weights: str | None,
+    device: str | None,
+    more: Sequence[str] | None = None,
 ) -> Mapping[str, Any]:
-    """The flags above as `alaas.config.load` takes them; None was not given."""
+    """The flags above as `alaas.config.load` takes them; None was not given.
+
+    Raises:
+        typer.BadParameter: One of ``--set`` is not KEY=VALUE.
+    """
     section = "active_learning.strategy.model"
     return {
         f"{section}.name": model,
         f"{section}.hub": hub,
         f"{section}.weights": weights,
         f"{section}.device": device,
+        **{f"{section}.{key}": value for key, value in _settings(more or ())},
     }
+
+
+def _settings(given: Sequence[str]) -> Iterator[tuple[str, Any]]:
+    """Keys and values, each value as it is written or, where it holds more, as YAML."""
+    for text in given:
+        key, sign, value = text.partition("=")
+        if not (key and sign):
+            raise typer.BadParameter(f"must be KEY=VALUE, got {text!r}", param_hint="--set")
+        yield key, _value(key, value)
+
+
+def _value(key: str, value: str) -> Any:
+    from alaas.config import ModelSettings
+    from alaas.config.document import DocumentError, parse
+
+    field = ModelSettings.model_fields.get(key)
+    kinds = () if field is None else (field.annotation, *get_args(field.annotation))
+    if any(getattr(kind, "__origin__", kind) is str for kind in kinds):
+        return value
+    try:
+        return parse(value).value
+    except DocumentError as error:
+        raise typer.BadParameter(f"{key}: {error}", param_hint="--set") from error

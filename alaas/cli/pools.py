@@ -38,6 +38,7 @@ def push(
     hub: options.Hub = None,
     weights: options.Weights = None,
     device: options.Device = None,
+    more: options.More = None,
     server: options.Server = None,
     api_key: options.ApiKey = None,
     by_uri: options.ByUri = False,
@@ -48,7 +49,9 @@ def push(
     """
     if not source:
         raise typer.BadParameter("name what to store", param_hint="SOURCE")
-    overrides = options.model_overrides(model=model, hub=hub, weights=weights, device=device)
+    overrides = options.model_overrides(
+        model=model, hub=hub, weights=weights, device=device, more=more
+    )
     options.check_server(server, by_uri=by_uri, config=config, overrides=overrides, api_key=api_key)
     progress = False if no_progress else None
     parameters = {

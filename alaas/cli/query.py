@@ -47,6 +47,7 @@ def query(
             help="What is labelled already: a .csv, .tsv, .parquet or .jsonl with a column label.",
         ),
     ] = None,
+    calibrate: options.Calibrate = None,
     pool: Annotated[
         str | None,
         typer.Option(
@@ -75,6 +76,7 @@ def query(
     hub: options.Hub = None,
     weights: options.Weights = None,
     device: options.Device = None,
+    more: options.More = None,
     server: options.Server = None,
     api_key: options.ApiKey = None,
     by_uri: options.ByUri = False,
@@ -97,8 +99,11 @@ def query(
         on_item_error=on_error.value,
         progress=False if no_progress else None,
         cache=not no_cache,
+        calibrate=None if calibrate is None else calibrate.value,
     )
-    overrides = options.model_overrides(model=model, hub=hub, weights=weights, device=device)
+    overrides = options.model_overrides(
+        model=model, hub=hub, weights=weights, device=device, more=more
+    )
     options.check_server(server, by_uri=by_uri, config=config, overrides=overrides, api_key=api_key)
     if job:
         asked = pool if pool is not None else read_pool(source or (), column)

@@ -46,6 +46,7 @@ def serve(
     hub: options.Hub = None,
     weights: options.Weights = None,
     device: options.Device = None,
+    more: options.More = None,
     replicas: Annotated[
         str | None,
         typer.Option(
@@ -88,7 +89,9 @@ def serve(
             f"{worker}.protocol": _each(protocol),
             f"{worker}.replicas": replicas,
             "active_learning.strategy.type": strategy,
-            **options.model_overrides(model=model, hub=hub, weights=weights, device=device),
+            **options.model_overrides(
+                model=model, hub=hub, weights=weights, device=device, more=more
+            ),
             "fetch.roots": root or None,
             "fetch.networks": network or None,
             "log.format": log_format,

@@ -41,6 +41,7 @@ def query_there(
             seed=question.seed,
             n_drop=question.n_drop,
             labelled=question.labelled or None,
+            calibrate=question.calibrate,
             on_item_error=question.on_item_error,
             cache=None if question.cache else False,
         )
@@ -67,6 +68,7 @@ def query_here(name: str, question: Question, *, settings: Settings) -> QueryRes
             "seed": question.seed,
             "n_drop": question.n_drop,
             "labelled": [one.to_json() for one in question.labelled],
+            "calibrate": question.calibrate,
             "on_item_error": question.on_item_error,
             "cache": question.cache,
         }

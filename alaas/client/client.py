@@ -93,6 +93,7 @@ class Client:
         seed: int | None = None,
         n_drop: int | None = None,
         labelled: Iterable[Any] | None = None,
+        calibrate: Literal["temperature", "dirichlet"] | None = None,
         on_item_error: Literal["skip", "fail"] | None = None,
         timeout_s: float | None = None,
         pool: str | None = None,
@@ -115,6 +116,8 @@ class Client:
             labelled: What is labelled already, for strategies that learn from it: pairs of
                 an item, as in `items`, and its label; or mappings with a ``label``. A label
                 is a class number or a class that the model knows; in regression, a value.
+            calibrate: How class probabilities are scaled, by the labelled items, before the
+                strategy reads them.
             on_item_error: ``skip`` leaves out items that cannot be ranked and lists them
                 in `QueryResult.failures`; ``fail`` raises for the first one.
             timeout_s: Seconds after which the server gives the query up.
@@ -129,8 +132,8 @@ class Client:
         """
         given, parameters = _asked(
             items, budget=budget, strategy=strategy, params=params, seed=seed, n_drop=n_drop,
-            labelled=labelled, on_item_error=on_item_error, timeout_s=timeout_s, pool=pool,
-            cache=cache,
+            labelled=labelled, calibrate=calibrate, on_item_error=on_item_error,
+            timeout_s=timeout_s, pool=pool, cache=cache,
         )  # fmt: skip
         return self._query(given, parameters, on_progress)
 
@@ -144,6 +147,7 @@ class Client:
         seed: int | None = None,
         n_drop: int | None = None,
         labelled: Iterable[Any] | None = None,
+        calibrate: Literal["temperature", "dirichlet"] | None = None,
         on_item_error: Literal["skip", "fail"] | None = None,
         timeout_s: float | None = None,
         pool: str | None = None,
@@ -161,8 +165,8 @@ class Client:
         """
         given, parameters = _asked(
             items, budget=budget, strategy=strategy, params=params, seed=seed, n_drop=n_drop,
-            labelled=labelled, on_item_error=on_item_error, timeout_s=timeout_s, pool=pool,
-            cache=cache,
+            labelled=labelled, calibrate=calibrate, on_item_error=on_item_error,
+            timeout_s=timeout_s, pool=pool, cache=cache,
         )  # fmt: skip
         desk, plain = self._desk(), as_json(parameters)
         with self._asking(given, None) as (call, _):

@@ -5,7 +5,14 @@ request; `describe` and `json_schema` say what there is to set.
 """
 
 from alaas.config.access import AuthSettings, KeySettings, Scope, TLSSettings
-from alaas.config.inputs import Inputs, Modality, Tokenization, Vectors, read_inputs
+from alaas.config.inputs import (
+    Characters,
+    Inputs,
+    Modality,
+    Tokenization,
+    Vectors,
+    read_inputs,
+)
 from alaas.config.limits import LimitsSettings
 from alaas.config.listeners import Listener
 from alaas.config.load import Loaded, load
@@ -35,6 +42,7 @@ from alaas.config.tree import (
 __all__ = [
     "ActiveLearningSettings",
     "AuthSettings",
+    "Characters",
     "DrawsSettings",
     "FetchSettings",
     "Inputs",

@@ -36,6 +36,21 @@ class Tokenization(Section):
     pad: Count
     """The token that stands where a shorter text of a batch has ended."""
 
+    before: tuple[Count, ...] = ()
+    """The tokens that the tokenizer puts before every text."""
+
+    after: tuple[Count, ...] = ()
+    """The tokens that it puts behind every text."""
+
+
+class Characters(Section):
+    """A text as its characters: the model reads texts itself.
+
+    Not for a user to write.
+    """
+
+    modality: ClassVar[Modality] = "text"
+
 
 class Vectors(Section):
     """An item is a vector already."""
@@ -46,7 +61,7 @@ class Vectors(Section):
     """Its numbers."""
 
 
-Inputs: TypeAlias = Preprocessing | Tokenization | Vectors
+Inputs: TypeAlias = Preprocessing | Tokenization | Characters | Vectors
 """What turns an item into a row of a model's input."""
 
 _ANY: TypeAdapter[Inputs] = TypeAdapter(Inputs)

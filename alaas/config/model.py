@@ -29,6 +29,14 @@ REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+:" + COMMIT.pattern)
 
 _HUB_PHRASE = f"{', '.join(HUBS)}, or owner/repository:commit of torch.hub"
 
+_ONLY_OF = {
+    "revision": "huggingface, timm",
+    "allow_code": "huggingface, torch.hub",
+    "tokenizer": "huggingface, onnx, python, torch.hub",
+    "task": "huggingface",
+}
+"""The hubs of which some keys say anything."""
+
 
 class OldKwargs(Section):
     """Arguments of the model as earlier versions took them."""
@@ -44,16 +52,16 @@ class DrawsSettings(Section):
     """dropout of units, dropconnect of weights, an ensemble of checkpoints, or augmentation."""
 
     p: Annotated[float, Field(gt=0, lt=1), Phrase("a number above 0 and below 1")] | None = None
-    """Share that is dropped; null takes the dropout layers' own, and 0.5 for dropconnect."""
+    """Share that is dropped; null takes that of the dropout layers, and 0.5 where it is none's."""
 
     layers: Annotated[tuple[Text, ...], OneOrMany()] = ()
-    """Names or types of the layers that drop, such as classifier.2 or Linear; none means all."""
+    """Names or types of the layers that drop, such as encoder.layer or Linear; none means all."""
 
     head_only: StrictBool = False
-    """Whether only what the last layer receives is dropped, so that all draws cost one pass."""
+    """Whether only the last linear layer drops, so that all draws together cost one pass."""
 
     checkpoints: Annotated[tuple[Text, ...], OneOrMany()] = ()
-    """Weights files of the members of an ensemble, beside `weights`."""
+    """What `weights` would be for each further member of an ensemble, such as files."""
 
     @model_validator(mode="after")
     def _fits(self) -> DrawsSettings:
@@ -65,6 +73,8 @@ class DrawsSettings(Section):
             for key in ("p", "layers", "head_only"):
                 if getattr(self, key):
                     raise refuse(key, f"has no meaning where draws are by {self.by}")
+        if self.head_only and self.layers:
+            raise refuse("layers", "has no meaning with head_only")
         return self
 
 
@@ -159,7 +169,8 @@ class ModelSettings(Section):
         if "weights" not in given and isinstance(pretrained, bool):
             given["weights"] = "default" if pretrained else "none"
         # These two made a model one of Transformers, whatever the hub was called.
-        if "hub" not in given and (given.get("tokenizer") or given.get("task")):
+        images = str(given.get("hub", "pytorch/vision")).partition(":")[0] == "pytorch/vision"
+        if images and (given.get("tokenizer") or given.get("task")):
             given["hub"] = "huggingface"
         return given
 
@@ -177,6 +188,14 @@ class ModelSettings(Section):
                 f"got {hub!r}"
             )
         return hub
+
+    @model_validator(mode="after")
+    def _keys_have_a_meaning(self) -> ModelSettings:
+        hub = "torch.hub" if REPOSITORY.fullmatch(self.hub) else self.hub
+        for key, hubs in _ONLY_OF.items():
+            if getattr(self, key) and hub not in hubs.split(", "):
+                raise refuse(key, f"has no meaning with hub {self.hub}; it has with {hubs}")
+        return self
 
     @model_validator(mode="after")
     def _python_is_complete(self) -> ModelSettings:

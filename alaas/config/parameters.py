@@ -55,6 +55,9 @@ class QueryParameters(BaseModel):
     ] = ()
     """Items that are labelled already: {uri, text or blob, label}, for strategies that use them."""
 
+    calibrate: Literal["temperature", "dirichlet"] | None = None
+    """How class probabilities are scaled, by the labelled items, before the strategy reads them."""
+
     on_item_error: Literal["skip", "fail"] = "skip"
     """What one bad item does: skip reports it and goes on, fail ends the query."""
 

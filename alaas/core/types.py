@@ -31,10 +31,17 @@ class Plan:
         needs: Views to compute of each item; empty where no model is needed.
         part: Whether the micro-batch is of the pool, or of what is labelled already.
         n_drop: Stochastic passes of the model, T.
+        head_draws: How these come of stored embeddings, in the words of the model's card; empty
+            if they do not.
         cache: Whether views of items that were seen before are taken from the store, and
             new ones kept in it.
         pool: Name of the stored pool to choose from, where the query sends no items; or, of
             a plan without a strategy, the name under which the items are stored.
+        measure: Name of the scorer that ranks each of the many predictions of an item, for the
+            views that hold what comes of it; empty where the model makes one prediction.
+        reduction: How the model makes one number of theirs, for the name of what is stored.
+        calibrate: How class probabilities are scaled first, ``temperature`` or ``dirichlet``;
+            empty where they are not.
         deadline: When the query must have ended, in seconds of the monotonic clock, which
             the processes of one machine share, and those of several do not; None for no limit.
     """
@@ -47,9 +54,18 @@ class Plan:
     needs: tuple[str, ...]
     part: Literal["pool", "labelled"] = "pool"
     n_drop: int = 10
+    head_draws: str = ""
     cache: bool = True
     pool: str | None = None
+    measure: str = ""
+    reduction: str = ""
+    calibrate: str = ""
     deadline: float | None = None
+
+    @property
+    def draws(self) -> bool:
+        """Whether several predictions are made of an item."""
+        return bool({"draws", "disagreement"}.intersection(self.needs))
 
 
 @dataclass(frozen=True, slots=True)
@@ -264,6 +280,24 @@ class Selection:
     pool_size: int
     model: str = ""
     items: tuple[Item, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Calibrated:
+    """What scaling does to the probabilities of the labelled items that it was fitted to.
+
+    Attributes:
+        method: ``temperature`` or ``dirichlet``.
+        items: The labelled items.
+        changed: Whether it changes any; what would be no better is left as it was.
+        figures: The temperature; and negative log-likelihood and expected calibration
+            error, before and after.
+    """
+
+    method: str
+    items: int
+    changed: bool
+    figures: Mapping[str, float]
 
 
 @dataclass(frozen=True, slots=True)

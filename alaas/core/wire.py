@@ -359,6 +359,9 @@ class Receipt:
         pool_size: Items that were ranked: the pool less its failures.
         n_drop: Stochastic passes of the model; 0 where the strategy reads none.
         labelled_size: Labelled items that the strategy learnt from.
+        calibrate: How class probabilities were scaled; empty where they were not.
+        calibration: What that did to the labelled items: `items`, the `temperature`, and
+            negative log-likelihood and expected calibration error `before` and `after`.
     """
 
     strategy: str
@@ -370,6 +373,8 @@ class Receipt:
     pool_size: int
     n_drop: int = 0
     labelled_size: int = 0
+    calibrate: str = ""
+    calibration: Mapping[str, float] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """The receipt as it stands in an answer."""
@@ -383,6 +388,8 @@ class Receipt:
             "pool_size": self.pool_size,
             **({"n_drop": self.n_drop} if self.n_drop else {}),
             **({"labelled_size": self.labelled_size} if self.labelled_size else {}),
+            **({"calibrate": self.calibrate} if self.calibrate else {}),
+            **({"calibration": dict(self.calibration)} if self.calibration else {}),
         }
 
     @classmethod
@@ -398,6 +405,8 @@ class Receipt:
             pool_size=int(document["pool_size"]),
             n_drop=int(document.get("n_drop") or 0),
             labelled_size=int(document.get("labelled_size") or 0),
+            calibrate=document.get("calibrate") or "",
+            calibration=dict(document.get("calibration") or {}),
         )
 
 

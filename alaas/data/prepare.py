@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from concurrent.futures import Executor
 
-from alaas.config import Inputs, LimitsSettings, Preprocessing, Tokenization
+from alaas.config import Characters, Inputs, LimitsSettings, Preprocessing, Tokenization
 from alaas.core.types import Batch, Raws
-from alaas.data import decode, tokens, vectors
+from alaas.data import characters, decode, tokens, vectors
 
 
 def prepare(
@@ -21,11 +21,13 @@ def prepare(
         pool: Threads to decode pictures in; by default the calling one.
 
     Returns:
-        What `decode.preprocess`, `tokens.tokenize` or `vectors.read` makes of them. An item
-        of another kind has no row but the failure ``wrong_modality``.
+        What `decode.preprocess`, `tokens.tokenize`, `characters.read` or `vectors.read` makes
+        of them. An item of another kind has no row but the failure ``wrong_modality``.
     """
     if isinstance(inputs, Preprocessing):
         return decode.preprocess(raws, inputs, limits, pool=pool)
     if isinstance(inputs, Tokenization):
         return tokens.tokenize(raws, inputs)
+    if isinstance(inputs, Characters):
+        return characters.read(raws)
     return vectors.read(raws, inputs)

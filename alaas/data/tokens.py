@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import threading
-from functools import cache
+from functools import lru_cache
+from typing import TYPE_CHECKING
 
 import numpy as np
-from tokenizers import Tokenizer
 
 from alaas.config import Tokenization
 from alaas.core.arrays import PADDING
 from alaas.core.types import Batch, Raw, Raws
 from alaas.core.wire import Failure
 from alaas.data.problem import ItemError
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
 
 
 def tokenize(raws: Raws, inputs: Tokenization) -> Batch:
@@ -28,17 +31,26 @@ def tokenize(raws: Raws, inputs: Tokenization) -> Batch:
         it: what marks the end of a text stays. One without any tokens of its own, and an
         item that is no text, has no row but a failure: ``empty_text`` or ``wrong_modality``.
     """
-    good: list[Raw] = []
-    texts: list[str] = []
     failures = list(raws.failures)
+    texts: list[tuple[Raw, str]] = []
     for raw in raws.raws:
         try:
-            texts.append(_text(raw))
-            good.append(raw)
+            texts.append((raw, text_of(raw)))
         except ItemError as error:
             failures.append(Failure(raw.id, "preprocess", error.code, error.message))
-    encodings = _tokenizer(inputs.file, inputs.max_tokens).encode_batch_fast(texts)
-    rows = [encoding.ids for encoding in encodings]
+    tokenizer, own = _tokenizer(inputs.file, inputs.max_tokens)
+    encodings = tokenizer.encode_batch_fast([text for _, text in texts])
+    good: list[Raw] = []
+    rows: list[list[int]] = []
+    cut = 0
+    for (raw, _), encoding in zip(texts, encodings, strict=True):
+        if len(encoding.ids) <= own:
+            message = "there is nothing in the text that the model's tokenizer keeps"
+            failures.append(Failure(raw.id, "preprocess", "empty_text", message))
+            continue
+        good.append(raw)
+        rows.append(encoding.ids)
+        cut += bool(encoding.overflowing)
     array = np.full((len(rows), max(map(len, rows), default=0)), PADDING, np.int32)
     for row, ids in zip(array, rows, strict=True):
         row[: len(ids)] = ids
@@ -48,11 +60,16 @@ def tokenize(raws: Raws, inputs: Tokenization) -> Batch:
         array=array,
         failures=tuple(failures),
         digests=tuple(raw.digest for raw in good),
-        cut=sum(bool(encoding.overflowing) for encoding in encodings),
+        cut=cut,
     )
 
 
-def _text(raw: Raw) -> str:
+def text_of(raw: Raw) -> str:
+    """The text that an item is.
+
+    Raises:
+        ItemError: It is no text, ``wrong_modality``, or nothing but white space, ``empty_text``.
+    """
     if not raw.is_text:
         raise ItemError("wrong_modality", "the item is no text; the model takes texts")
     text = raw.data.decode()
@@ -64,14 +81,17 @@ def _text(raw: Raw) -> str:
 _loading = threading.Lock()
 
 
-def _tokenizer(file: str, most: int) -> Tokenizer:
+def _tokenizer(file: str, most: int) -> tuple[Tokenizer, int]:
+    """The tokenizer of a file, and how many tokens of its own it adds to a text."""
     with _loading:  # two micro-batches may be the first
         return _loaded(file, most)
 
 
-@cache
-def _loaded(file: str, most: int) -> Tokenizer:
+@lru_cache(maxsize=4)
+def _loaded(file: str, most: int) -> tuple[Tokenizer, int]:
+    from tokenizers import Tokenizer  # a part of an extra, which pictures do without
+
     tokenizer = Tokenizer.from_file(file)
     tokenizer.no_padding()  # what the file says of it is for the model that it came with
     tokenizer.enable_truncation(most)
-    return tokenizer
+    return tokenizer, tokenizer.num_special_tokens_to_add(is_pair=False)

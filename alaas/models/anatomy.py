@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,9 +16,11 @@ from torch import Tensor, nn
 from torch.nn.modules.dropout import _DropoutNd
 
 from alaas.core.errors import ModelUnavailable
-from alaas.models import heads, stochastic
+from alaas.models import heads
 from alaas.models.output import Output
 from alaas.models.reason import reason
+from alaas.models.stochastic.dropout import is_dropout
+from alaas.models.tasks import TASKS, Unfit, shape_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,14 +29,15 @@ class Anatomy:
 
     Attributes:
         output: What it returns.
-        classes: Logits of an item, C; 0 of a network that returns embeddings.
+        classes: Classes of an item, or values, C; 0 of a network that returns embeddings or
+            boxes.
         head: The layer whose input embeddings are, if any.
         dim: Dimensions of what it receives, D; 0 without a head.
         matrix: (C, D + 1) its weights and bias, where they turn embeddings into the logits.
-        dropouts: The layers that a stochastic pass makes different; those that did not run,
-            as those of branches for training, are left out.
-        drops_last: Whether the only one of them turns embeddings into what the head, which
-            `matrix` describes, receives: then all passes share what comes before.
+        dropouts: The dropout layers that ran, also those that drop nothing; those of branches
+            for training do not.
+        drops_before: The one of them that turns embeddings into what the head, which `matrix`
+            describes, receives, and does nothing else.
         differentiable: Whether the logits have a gradient with respect to the input.
     """
 
@@ -41,21 +47,29 @@ class Anatomy:
     dim: int
     matrix: NDArray[np.float32] | None
     dropouts: tuple[_DropoutNd, ...]
-    drops_last: bool
+    drops_before: _DropoutNd | None
     differentiable: bool
 
-    @property
-    def views(self) -> tuple[str, ...]:
-        """The views that the network has the parts for."""
+    def views(self, *, drawn: bool) -> tuple[str, ...]:
+        """The views that the network has the parts for.
+
+        Args:
+            drawn: Whether there are several predictions of an item.
+        """
         # Gradients and borders between classes are those of one class an item.
         one_class = self.output == "softmax"
+        labels = one_class or self.output == "sigmoid"
         there = {
-            "probs": self.output != "embedding",
+            "probs": labels,
             "embeddings": bool(self.dim),
-            "head": self.matrix is not None,
+            "head": self.matrix is not None and one_class,
             "grads": self.matrix is not None and one_class,
-            "draws": bool(self.dropouts) and self.output != "embedding",
+            "draws": drawn and labels,
             "margins": (self.differentiable or self.matrix is not None) and one_class,
+            "predictions": self.output == "value" and self.classes == 1,
+            "uncertainty": self.output in {"sigmoid", "segmentation", "detection"},
+            # The boxes of two passes are not the same boxes.
+            "disagreement": drawn and self.output in {"sigmoid", "segmentation", "value"},
         }
         return tuple(name for name, known in there.items() if known)
 
@@ -73,13 +87,17 @@ def dissect(
             convolutional one that runs.
 
     Raises:
-        ModelUnavailable: The network fails on it, gives anything but (1, C) or (1, D), or
+        ModelUnavailable: The network fails on it, gives anything but what `output` says, or
             has or uses no layer of that name.
     """
     if output == "embedding":
-        made = _made(network, example, "an encoder must return embeddings of shape (B, D)")
-        return Anatomy(output, 0, None, made.shape[1], None, (), False, False)
-    layers = _heads(network, head)
+        made = _made(network, example)
+        if not torch.is_tensor(made) or made.ndim != 2 or len(made) != 1:
+            rule = "an encoder must return embeddings of shape (B, D)"
+            raise ModelUnavailable(f"{rule}, got {shape_of(made)} for one item")
+        return Anatomy(output, 0, None, made.shape[1], None, (), None, False)
+    # What is entered last in a detector is a proposal, not an item: its head has to be named.
+    layers = _heads(network, head) if output != "detection" or head is not None else []
     entered: list[tuple[nn.Module, Tensor]] = []
     dropped: list[tuple[_DropoutNd, Tensor, Tensor]] = []
 
@@ -96,29 +114,37 @@ def dissect(
     hooks = [layer.register_forward_pre_hook(enter, with_kwargs=True) for layer in layers]
     hooks += [
         layer.register_forward_hook(drop, with_kwargs=True)
-        for layer in stochastic.dropouts(network)
+        for layer in network.modules()
+        if is_dropout(layer)
     ]
     try:
-        logits = _made(network, example, "a classifier must return logits of shape (B, C)")
+        logits = _read(output, _made(network, example))
     finally:
         for hook in hooks:
             hook.remove()
     if head is not None and not entered:
         raise ModelUnavailable(f"the layer {head!r} does not run: no embeddings come of it")
-    last, entering = entered[-1] if entered else (None, logits)
-    matrix = heads.as_matrix(last, entering, logits)
-    drops_last = matrix is not None and len(dropped) == 1 and entering.ndim == 2
-    if drops_last:
-        _, received, made = dropped[0]
-        drops_last = made is entering and made.equal(received)
+    last, entering = entered[-1] if entered else (None, None)
+    dim = 0 if entering is None else heads.flat(entering).shape[1]
+    if not torch.is_tensor(logits) or logits.ndim != 2:
+        classes = logits.shape[1] if torch.is_tensor(logits) else 0
+        drops = tuple(dict.fromkeys(layer for layer, *_ in dropped))
+        return Anatomy(output, classes, last, dim, None, drops, None, False)
+    matrix = None if entering is None else heads.as_matrix(last, entering, logits)
+    drops_before = None
+    if matrix is not None and entering is not None and entering.ndim == 2:
+        runs = Counter(layer for layer, *_ in dropped)
+        for layer, received, made in dropped:
+            if made is entering and made.equal(received) and runs[layer] == 1:
+                drops_before = layer
     return Anatomy(
         output=output,
         classes=logits.shape[1],
         head=last,
-        dim=0 if last is None else heads.flat(entering).shape[1],
+        dim=dim,
         matrix=matrix,
         dropouts=tuple(dict.fromkeys(layer for layer, *_ in dropped)),
-        drops_last=drops_last,
+        drops_before=drops_before,
         differentiable=_is_differentiable(network, example),
     )
 
@@ -135,20 +161,28 @@ def _heads(network: nn.Module, name: str | None) -> list[nn.Module]:
     return [modules[name]]
 
 
-def _made(network: nn.Module, example: Tensor, rule: str) -> Tensor:
-    """What a network returns for one item, by the rule two numbers wide."""
+def _made(network: nn.Module, example: Tensor) -> Any:
+    """What a network returns for one item."""
     shape = " x ".join(map(str, example.shape[1:]))
     try:
         with torch.inference_mode():
-            made = network(example.clone())
+            return network(example.clone())
     except Exception as error:  # it is the operator's code, and may raise anything
         raise ModelUnavailable(
             f"the model fails on an input of {shape}: {reason(error)}"
         ) from error
-    if not torch.is_tensor(made) or made.ndim != 2 or len(made) != 1:
-        got = tuple(made.shape) if torch.is_tensor(made) else type(made).__name__
-        raise ModelUnavailable(f"{rule}, got {got} for one item")
-    return made
+
+
+def _read(output: Output, made: Any) -> Any:
+    """What a network returned, as its task reads it."""
+    task = TASKS[output]
+    with contextlib.suppress(Unfit):
+        found = task.read(made)
+        if len(found) == 1:
+            return found
+    raise ModelUnavailable(
+        f"a model with output {output} must return {task.rule}, got {shape_of(made)} for one item"
+    )
 
 
 def _is_differentiable(network: nn.Module, example: Tensor) -> bool:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from torch import nn
 
 from alaas.config import Inputs
+from alaas.models.card import Runtime
 from alaas.models.output import Output
 
 
@@ -21,6 +22,9 @@ class Built:
         categories: Names of its classes, or none where they are not known.
         output: What it returns. It is said by who built the network, never guessed.
         origin: What was loaded beside `name` and `weights`, such as a commit; for the card.
+        head: Name of the layer whose input its embeddings are, where the hub knows it.
+        runtime: What runs it where that is not torch: the network only passes on what it gets,
+            and nothing can be converted.
     """
 
     network: nn.Module
@@ -28,3 +32,5 @@ class Built:
     categories: tuple[str, ...] = ()
     output: Output = "softmax"
     origin: str = ""
+    head: str | None = None
+    runtime: Runtime | None = None

@@ -10,7 +10,12 @@ from typing import Any, Literal, TypeAlias
 from alaas.config import Inputs, Modality, ModelSettings, read_inputs
 from alaas.models.output import Output
 
-Runtime: TypeAlias = Literal["torch", "openvino", "onnxruntime"]
+Runtime: TypeAlias = Literal["torch", "openvino", "onnxruntime", "sklearn"]
+WAYS_OUT = (
+    "set draws.by to dropconnect, ensemble or (for pictures) augment, or draws.head_only to true"
+)
+"""How a model comes to several predictions of an item, where it has no dropout."""
+
 Precision: TypeAlias = Literal["fp32", "bf16", "fp16"]
 
 
@@ -28,10 +33,15 @@ class ModelCard:
         dim: Dimensions of its embeddings, D; 0 where it has no linear or convolutional head.
         preprocessing: What turns an item into its input.
         views: The views that it can compute.
-        runtime: What runs it: ``torch``, ``openvino`` or ``onnxruntime``.
+        runtime: What runs it: ``torch``, ``openvino`` or ``onnxruntime``; ``sklearn`` for an
+            estimator of this process.
         precision: The number format that it computes in: ``fp32``, ``bf16`` or ``fp16``.
         output: What it returns, such as ``softmax`` for the logits of one class an item.
         draws: Where several predictions of an item come from, in a few words.
+        head_draws: How they come of stored embeddings, as `HeadDraws` writes it; empty if not so.
+        most_draws: How many of these there are at most; 0 for any number.
+        reduction: What makes one uncertainty of those of an item's labels, pixels or boxes;
+            empty where it makes one prediction.
         origin: What else its hub says of it, such as the commit.
     """
 
@@ -48,6 +58,9 @@ class ModelCard:
     precision: Precision = "fp32"
     output: Output = "softmax"
     draws: str = ""
+    head_draws: str = ""
+    most_draws: int = 0
+    reduction: str = ""
     origin: str = ""
 
     @property

@@ -13,17 +13,27 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from alaas.config import Inputs, Preprocessing
+from alaas.config.model import DrawsSettings
 from alaas.core.errors import ModelOutputInvalid, ModelUnavailable
 from alaas.models.anatomy import Anatomy, dissect
 from alaas.models.entry import entry, noise, portions
 from alaas.models.fingerprint import fingerprint
 from alaas.models.forward import Forward
-from alaas.models.heads import gradient_lengths
+from alaas.models.heads import flat, gradient_lengths
 from alaas.models.margins import linear_margins, margins
 from alaas.models.output import Output
 from alaas.models.runtimes.engine import Engine
 from alaas.models.runtimes.pytorch import TorchEngine, autocast, placed
-from alaas.models.stochastic import draws
+from alaas.models.stochastic.choice import checked, find
+from alaas.models.stochastic.ensemble import together
+from alaas.models.stochastic.source import Source, Ways, draws
+from alaas.models.tasks import TASKS, Rank, Reduction, reduced
+
+DRAWN = 1 << 24
+"""Numbers of maps of several passes that are held at once."""
+
+N_DROP = 10
+"""Stochastic passes where nobody says how many."""
 
 
 class Classifier:
@@ -31,11 +41,13 @@ class Classifier:
 
     What it returns is logits, of which `probs` are the softmax or, where an item may have
     several classes, the sigmoid; or it is embeddings. Else embeddings are what its head
-    receives, averaged over space where that is a map. `parts` says what it has views for.
+    receives, averaged over space where that is a map. `parts` says what it has views for. Of a
+    network for one of `alaas.models.tasks` there is a number an item: how unsure it is of all
+    that it predicts of the item.
 
     Args:
         network: Any module from what `alaas.models.entry` makes of `inputs` to (B, C) logits,
-            or to (B, D) embeddings, each row on its own.
+            or to (B, D) embeddings, each row on its own; or to what its task reads.
         inputs: What makes items of that kind.
         device: Torch device to run on.
         output: What it returns.
@@ -43,6 +55,9 @@ class Classifier:
             convolutional one that runs.
         margins: Whether these are distances of inputs or of embeddings; ``auto`` takes inputs
             where the logits have a gradient there.
+        drawing: Where several predictions of an item come from.
+        members: Further networks of an ensemble, like the first.
+        reduction: What makes one uncertainty of those of an item's labels, pixels or boxes.
         most: Items that go through it at once, other than texts; None for all of a batch.
 
     Attributes:
@@ -65,23 +80,26 @@ class Classifier:
         output: Output = "softmax",
         head: str | None = None,
         margins: Literal["auto", "input", "embedding"] = "auto",
+        drawing: DrawsSettings | None = None,
+        members: Sequence[nn.Module] = (),
+        reduction: Reduction | None = None,
         most: int | None = None,
     ) -> None:
-        # Convolutions run faster over NHWC memory, the layout in which pixels arrive.
-        self.network = network.eval().requires_grad_(False).to(device)
-        self.network.to(memory_format=torch.channels_last)
+        self.network, *others = (_prepared(one, device) for one in (network, *members))
+        self._members = tuple(others)
         self.device = torch.device(device)
         self.inputs = inputs
         enter = entry(inputs).to(device)
         example = enter(placed(noise(inputs, 1), self.device))
         self.parts = dissect(self.network, example, output=output, head=head)
         self.classes, self.dim = self.parts.classes, self.parts.dim
-        encodes = output == "embedding"
-        self.forward = Forward(self.network, self.parts.head, inputs, encodes=encodes).to(device)
+        self.forward = Forward(self.network, self.parts.head, inputs, output=output).to(device)
         self.engine = TorchEngine(self.forward, device=self.device)
+        self.reduction = reduction or Reduction()
         self._most = most
         self._by_input = _by_input(margins, self.parts)
         self._alone = threading.Lock()
+        self.source = self._source(drawing or DrawsSettings())
 
     @property
     def lanes(self) -> int:
@@ -95,28 +113,33 @@ class Classifier:
     @property
     def provides(self) -> tuple[str, ...]:
         """The views that it can compute."""
-        return self.parts.views
+        return self.parts.views(drawn=self.source is not None)
 
     def views(
         self,
         batch: NDArray[Any],
         needs: Collection[str],
         *,
-        n_drop: int = 10,
+        n_drop: int | None = None,
         seed: int = 0,
+        rank: Rank | None = None,
     ) -> dict[str, NDArray[np.floating]]:
         """Compute the named views of a micro-batch.
 
         Args:
             batch: B items as `alaas.models.entry` lists them, such as (B, H, W, 3) pixels.
             needs: View names out of `provides`.
-            n_drop: Stochastic passes, T, where draws are among them.
+            n_drop: Stochastic passes, T, where draws are among them; by default `N_DROP`, or
+                all that there are.
             seed: Seed of the draws: with the same one every micro-batch meets the same T
                 networks.
+            rank: What says how uncertain each prediction of an item is, for ``uncertainty``
+                and ``disagreement``; by default none of them is.
 
         Returns:
             View name to its float32 rows: ``probs`` (B, C), ``embeddings`` (B, D), ``grads``
-            (B, C), ``draws`` (B, T, C), ``margins`` (B,); and the ``head`` (C, D + 1).
+            (B, C), ``draws`` (B, T, C); ``margins``, ``predictions``, ``uncertainty`` and
+            ``disagreement`` (B,); and the ``head`` (C, D + 1).
 
         Raises:
             ModelOutputInvalid: The network returned NaN or infinity, or anything but one row
@@ -125,10 +148,12 @@ class Classifier:
         """
         if missing := set(needs) - set(self.provides):
             raise ModelUnavailable(f"this model has no view {', '.join(sorted(missing))}")
+        if n_drop is None:
+            n_drop = min(N_DROP, (self.source and self.source.most) or N_DROP)
         shapes = self._shapes(n_drop)
         arrays = {name: np.empty((len(batch), *shapes[name]), np.float32) for name in shapes}
         for rows, part in portions(self.inputs, batch, self._most) if len(batch) else ():
-            made = self._computed(part, needs, n_drop, seed)
+            made = self._computed(part, needs, n_drop, seed, rank or _certain)
             for name, array in made.items():
                 _check_shape(name, array.shape, (len(rows), *shapes[name]))
             if len(rows) == len(batch) and np.array_equal(rows, np.arange(len(batch))):
@@ -149,51 +174,105 @@ class Classifier:
         C = self.classes
         return {
             "probs": (C,), "embeddings": (self.dim,), "grads": (C,), "draws": (n_drop, C),
-            "margins": (),
+            "margins": (), "predictions": (), "uncertainty": (), "disagreement": (),
         }  # fmt: skip
 
     def _computed(
-        self, batch: NDArray[Any], needs: Collection[str], n_drop: int, seed: int
+        self, batch: NDArray[Any], needs: Collection[str], n_drop: int, seed: int, rank: Rank
     ) -> dict[str, NDArray[np.floating]]:
-        if self.lanes > 1 and not {"draws", "margins"}.intersection(needs):
-            return self._passed(batch, needs, n_drop, seed)
-        # Draws and margins change the network's own state on their way, as torch's hooks do.
+        changing = {"margins"}
+        if self.source is not None and self.source.alone:
+            changing |= {"draws", "disagreement"}
+        if self.lanes > 1 and not changing.intersection(needs):
+            return self._passed(batch, needs, n_drop, seed, rank)
+        # These change the network's own state on their way, as torch's hooks do.
         with self._alone:
             try:
-                return self._passed(batch, needs, n_drop, seed)
+                return self._passed(batch, needs, n_drop, seed, rank)
             finally:
                 self.forward.entering = None
 
     def _passed(
-        self, batch: NDArray[Any], needs: Collection[str], n_drop: int, seed: int
+        self, batch: NDArray[Any], needs: Collection[str], n_drop: int, seed: int, rank: Rank
     ) -> dict[str, NDArray[np.floating]]:
+        if self.parts.output == "detection":
+            return self._detected(batch, needs, rank)
         views: dict[str, Tensor] = {}
-        shared = {"probs", "embeddings", "grads"}.intersection(needs)
+        shared = {"probs", "embeddings", "grads", "predictions", "uncertainty"}.intersection(needs)
         if "margins" in needs and not self._by_input:
             shared.add("margins")
         made: dict[str, Tensor] = {}
-        if shared or ("draws" in needs and self.parts.drops_last):
+        several = {"draws", "disagreement"}.intersection(needs)
+        if shared or (several and self.source is not None and self.source.last):
             arrays = self.engine.run(batch)
             made = dict(zip(self.forward.names, map(torch.from_numpy, arrays), strict=True))
             if "logits" in made:
-                _check_shape("logits", made["logits"].shape, (len(batch), self.classes))
-            views |= {name: self._predicted(name, made) for name in shared}
+                _check_shape("logits", made["logits"].shape[:2], (len(batch), self.classes))
+            views |= {name: self._predicted(name, made, rank) for name in shared}
         if "draws" in needs:
-            last = self.parts.drops_last
-            forward = self._head(made["embeddings"]) if last else self._whole(batch)
-            with torch.inference_mode():
-                views["draws"] = draws(
-                    forward,
-                    self.parts.dropouts,
-                    rows=len(batch),
-                    count=n_drop,
-                    seed=seed,
-                    activation=self._activation,
-                )
+            views["draws"] = self._drawn(batch, made, n_drop, seed, self._activation)
+        if "disagreement" in needs:
+            views["disagreement"] = self._disagreement(batch, made, n_drop, seed, rank)
         if "margins" in needs and self._by_input:
             inputs = self._input(batch)
             views["margins"] = margins(self.network, inputs, farthest=self._diameter(inputs))
         return {name: view.float().cpu().numpy() for name, view in views.items()}
+
+    def _drawn(
+        self,
+        batch: NDArray[Any],
+        made: Mapping[str, Tensor],
+        n_drop: int,
+        seed: int,
+        activation: Callable[[Tensor], Tensor],
+    ) -> Tensor:
+        """(B, T, ...) what `activation` makes of T stochastic passes."""
+        assert self.source is not None
+        ways = Ways(
+            batch,
+            through=self._through(batch),
+            engine=self._logits,
+            entered=lambda: made["embeddings"].to(self.device),
+        )
+        return draws(self.source, ways, count=n_drop, seed=seed, activation=activation)
+
+    def _disagreement(
+        self, batch: NDArray[Any], made: Mapping[str, Tensor], n_drop: int, seed: int, rank: Rank
+    ) -> Tensor:
+        """How far the passes are from one another, reduced: a few maps at a time are held."""
+        maps = self.parts.output == "segmentation"
+        numbers = n_drop * self.classes * (math.prod(batch.shape[1:3]) if maps else 1)
+        size = max(1, DRAWN // numbers)
+        found = []
+
+        def probs(logits: Tensor) -> Tensor:
+            made = TASKS[self.parts.output].probs(logits)
+            assert isinstance(made, Tensor)  # (B, R, C)
+            return made
+
+        for start in range(0, len(batch), size):
+            rows = slice(start, start + size)
+            entering = {name: view[rows] for name, view in made.items()}
+            drawn = self._drawn(batch[rows], entering, n_drop, seed, probs)
+            found.append(reduced(drawn.transpose(1, 2), rank, self.reduction))
+        return torch.cat(found)
+
+    def _detected(
+        self, batch: NDArray[Any], needs: Collection[str], rank: Rank
+    ) -> dict[str, NDArray[np.floating]]:
+        """What there is of a network that returns boxes, which no other runtime takes over."""
+        task = TASKS["detection"]
+        with torch.inference_mode(), autocast(self.device, self.engine.precision):
+            boxes = task.read(self.network(self._input(batch)))
+        _check_shape("boxes", (len(boxes),), (len(batch),))
+        views: dict[str, NDArray[np.floating]] = {}
+        if "uncertainty" in needs:
+            amounts = reduced(task.probs(boxes), rank, self.reduction)
+            views["uncertainty"] = amounts.float().numpy()
+        if "embeddings" in needs:
+            assert self.forward.entering is not None
+            views["embeddings"] = flat(self.forward.entering).float().cpu().numpy()
+        return views
 
     def _activation(self, logits: Tensor) -> Tensor:
         """Logits to probabilities."""
@@ -201,35 +280,56 @@ class Classifier:
             return torch.sigmoid(logits)
         return torch.softmax(logits, dim=1)
 
-    def _predicted(self, name: str, made: Mapping[str, Tensor]) -> Tensor:
+    def _predicted(self, name: str, made: Mapping[str, Tensor], rank: Rank) -> Tensor:
         """A view that one pass tells."""
         if name == "embeddings":
             return made["embeddings"]
         if name == "probs":
             return self._activation(made["logits"])
+        if name == "predictions":
+            return made["logits"][:, 0]
+        if name == "uncertainty":
+            return reduced(TASKS[self.parts.output].probs(made["logits"]), rank, self.reduction)
         if name == "grads":
             return gradient_lengths(made["logits"], made["embeddings"])
         assert self.parts.matrix is not None
         weight = torch.from_numpy(self.parts.matrix[:, :-1])
         return linear_margins(made["logits"], weight)
 
-    def _head(self, embeddings: Tensor) -> Callable[[], Tensor]:
-        """One pass through the last layers, before which nothing drops."""
-        (layer,), head = self.parts.dropouts, self.parts.head
-        assert head is not None
-        entering = embeddings.to(self.device)
-        return lambda: head(layer(entering))
+    def _through(self, batch: NDArray[Any]) -> Callable[[nn.Module], Tensor]:
+        """What runs a network of torch on a micro-batch, and reads what it returns."""
+        entered: list[Tensor] = []
 
-    def _whole(self, batch: NDArray[Any]) -> Callable[[], Tensor]:
-        """One pass through the network."""
-        inputs = self._input(batch)
-
-        def forward() -> Tensor:
+        def forward(network: nn.Module) -> Tensor:
+            if not entered:
+                entered.append(self._input(batch))
             with autocast(self.device, self.engine.precision):
-                logits: Tensor = self.network(inputs.clone())  # it may change its input in place
+                made = network(entered[0].clone())  # it may change its input in place
+            logits: Tensor = TASKS[self.parts.output].read(made)
+            _check_shape("logits", logits.shape[:2], (len(batch), self.classes))
             return logits
 
         return forward
+
+    def _logits(self, batch: NDArray[Any]) -> Tensor:
+        """What the engine makes of a micro-batch."""
+        logits = dict(zip(self.forward.names, self.engine.run(batch), strict=True))["logits"]
+        _check_shape("logits", logits.shape[:2], (len(batch), self.classes))
+        return torch.from_numpy(logits)
+
+    def _source(self, drawing: DrawsSettings) -> Source | None:
+        """Where draws come from, if two of them differ.
+
+        Raises:
+            ModelUnavailable: What is asked for in particular is not there.
+        """
+        batch = noise(self.inputs, 1)
+        ways = Ways(batch, self._through(batch), self._logits, entered=torch.Tensor)
+        found = find(drawing, self.network, self.parts, self.inputs, self._members)
+        try:
+            return checked(found, ways, drawing)
+        finally:
+            self.forward.entering = None
 
     def _diameter(self, inputs: Tensor) -> float:
         """Distance between the two inputs that differ most, or for vectors a far one."""
@@ -240,7 +340,18 @@ class Classifier:
 
     def digest(self) -> str:
         """What tells the network from another one: its `fingerprint`."""
-        return fingerprint(self.network)
+        return together([fingerprint(one) for one in (self.network, *self._members)])
+
+
+def _prepared(network: nn.Module, device: str) -> nn.Module:
+    """A network as it runs; convolutions are faster over NHWC memory, in which pixels arrive."""
+    network = network.eval().requires_grad_(False).to(device)
+    return network.to(memory_format=torch.channels_last)
+
+
+def _certain(probs: NDArray[np.floating]) -> NDArray[np.floating]:
+    """Ranks all predictions alike: who asks what an item is like wants no order."""
+    return np.zeros(len(probs))
 
 
 def _check_shape(name: str, found: Sequence[int], wanted: Sequence[int]) -> None:

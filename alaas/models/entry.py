@@ -5,6 +5,7 @@ kind     micro-batch                                     what the network gets
 =======  ==============================================  ============================
 image    (B, H, W, 3) uint8 pixels                       (B, 3, H, W) normalised
 text     (B, L) int32 tokens, `PADDING` where it ended   the same, as int64
+text     (B, L) int32 characters, `PADDING` likewise     the same
 vector   (B, D) float32                                  the same
 =======  ==============================================  ============================
 """
@@ -19,7 +20,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from alaas.config import Inputs, Preprocessing, Tokenization
+from alaas.config import Characters, Inputs, Preprocessing, Tokenization
 from alaas.core.arrays import PADDING
 
 TOKENS = 2_048
@@ -75,12 +76,29 @@ def noise(inputs: Inputs, rows: int) -> NDArray[Any]:
         made += rng.integers(0, 192, (rows, 1, 1, 3), np.uint8)
         return made
     if isinstance(inputs, Tokenization):
-        length = min(8 + 2 * rows, inputs.max_tokens)  # two batches differ in it, as texts do
-        tokens = rng.integers(0, inputs.vocabulary, (rows, length), np.int32)
-        # A network may look at padding to find where a text ends.
-        tokens[tokens == inputs.pad] = (inputs.pad + 1) % inputs.vocabulary
-        return tokens
+        return _words(inputs, rows, rng)
+    if isinstance(inputs, Characters):
+        return rng.choice(np.frombuffer(b"abcdefghij   ", np.uint8), (rows, 40)).astype(np.int32)
     return rng.standard_normal((rows, inputs.dim), np.float32)
+
+
+def _words(inputs: Tokenization, rows: int, rng: np.random.Generator) -> NDArray[np.int32]:
+    """Texts of no sense, framed as the tokenizer does it, most of them shorter than the first.
+
+    So a runtime that loses sight of where a text ends is found out.
+    """
+    before, after = inputs.before, inputs.after
+    frame = len(before) + len(after)
+    longest = max(1, min(6 + 3 * rows, 60, inputs.max_tokens - frame))
+    # A network may look for these to find where a text ends.
+    reserved = {*before, *after, inputs.pad}
+    words = [token for token in range(inputs.vocabulary) if token not in reserved] or [0]
+    made = np.full((rows, longest + frame), PADDING, np.int32)
+    for row in range(rows):
+        length = longest - 3 * (row % (longest // 3 or 1))
+        text = [*before, *rng.choice(words, length), *after]
+        made[row, : len(text)] = text
+    return made
 
 
 Portion: TypeAlias = tuple[NDArray[np.intp], NDArray[Any]]

@@ -13,16 +13,18 @@ from torch import Tensor, nn
 from alaas.config import Inputs
 from alaas.models.entry import entry
 from alaas.models.heads import argument, flat
+from alaas.models.output import Output
+from alaas.models.tasks import TASKS
 
 
 class Forward(nn.Module):
-    """A micro-batch to (B, C) logits and, where there is a head, embeddings (B, D).
+    """A micro-batch to what the task reads, as (B, C) logits, and with a head embeddings (B, D).
 
     Args:
         network: A network in evaluation mode.
         head: The layer of it whose input the embeddings are, if any.
         inputs: What `alaas.models.entry` makes its input of.
-        encodes: Whether what it returns is embeddings, and no logits.
+        output: What it returns.
 
     Attributes:
         names: What comes out: ``logits``, ``embeddings`` or both.
@@ -30,13 +32,19 @@ class Forward(nn.Module):
     """
 
     def __init__(
-        self, network: nn.Module, head: nn.Module | None, inputs: Inputs, *, encodes: bool = False
+        self,
+        network: nn.Module,
+        head: nn.Module | None,
+        inputs: Inputs,
+        *,
+        output: Output = "softmax",
     ) -> None:
         super().__init__()
         self.network = network
         self.entry = entry(inputs)
         self.names = ("logits",) if head is None else ("logits", "embeddings")
-        if encodes:
+        self.output = output
+        if output == "embedding":
             self.names = ("embeddings",)
         self.entering: Tensor | None = None
         if head is not None:
@@ -48,6 +56,7 @@ class Forward(nn.Module):
 
     def forward(self, batch: Tensor) -> tuple[Tensor, ...]:
         """What `names` says, in float32."""
-        made = self.network(self.entry(batch)).float()
+        made = self.network(self.entry(batch))
+        made = (made if self.output == "embedding" else TASKS[self.output].read(made)).float()
         entering, self.entering = self.entering, None
         return (made,) if entering is None else (made, flat(entering).float())

@@ -9,18 +9,23 @@ import torch
 
 from alaas.config import ModelSettings, Preprocessing
 from alaas.core.errors import ModelUnavailable
-from alaas.models import huggingface, python, vision
+from alaas.models import huggingface, onnx_file, python, timm, torchhub, vision
 from alaas.models.built import Built
 from alaas.models.card import ModelCard
 from alaas.models.classifier import Classifier
+from alaas.models.members import members
 from alaas.models.microbatch import micro_batch
 from alaas.models.runtimes.choice import choose, options
+from alaas.models.tasks import REDUCED, Reduction
 
 _HUBS: dict[str, Callable[[ModelSettings], Built]] = {
     "torchvision": vision.build,
     "huggingface": huggingface.build,
+    "timm": timm.build,
+    "onnx": onnx_file.build,
     "python": python.build,
 }
+"""Every hub of `alaas.config.model.HUBS`; any other one is a repository of torch.hub."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +55,32 @@ def load(
     options(settings, device)  # what cannot be is said before anything is loaded
     if threads is not None:
         torch.set_num_threads(threads)
-    built = _HUBS[settings.hub](settings)
+    build = _HUBS.get(settings.hub, torchhub.build)
+    return ready(build(settings), settings, device=device, build=build)
+
+
+def ready(
+    built: Built,
+    settings: ModelSettings,
+    *,
+    device: str,
+    build: Callable[[ModelSettings], Built] | None = None,
+) -> Model:
+    """Make what a hub gave ready to predict.
+
+    Args:
+        built: The network.
+        settings: The model section of the configuration.
+        device: Where to run it, `resolve_device` of what is configured; what torch does not
+            run stays on the CPU.
+        build: What builds it with other weights, where there are such.
+
+    Raises:
+        MissingExtra: The runtime that is asked for is not installed.
+        ModelUnavailable: It cannot be run.
+    """
+    if built.runtime is not None:
+        device = "cpu"
     inputs = built.inputs
     if isinstance(inputs, Preprocessing):
         inputs = inputs.model_copy(update={"decode": settings.decode})
@@ -59,18 +89,26 @@ def load(
         inputs,
         device=device,
         output=built.output,
-        head=settings.head,
+        head=settings.head or built.head,
         margins=settings.margins,
+        drawing=settings.draws,
+        members=members(built, settings, build),
+        reduction=Reduction(settings.reduction, settings.top_k),
         most=micro_batch(settings, inputs),
     )
-    digest = classifier.digest()
-    classifier.engine = choose(classifier, settings, digest=digest)
+    if built.output == "detection":
+        settings = _by_torch(settings)
+    digest, source = classifier.digest(), classifier.source
+    if built.runtime is None:
+        classifier.engine = choose(classifier, settings, digest=digest)
+    else:
+        classifier.engine.runtime = built.runtime
     card = ModelCard(
         name=settings.name,
         hub=settings.hub,
         weights=settings.weights,
         digest=digest,
-        classes=classifier.classes,
+        classes=0 if built.output == "value" else classifier.classes,
         categories=built.categories if len(built.categories) == classifier.classes else (),
         dim=classifier.dim,
         preprocessing=inputs,
@@ -78,9 +116,31 @@ def load(
         runtime=classifier.engine.runtime,
         precision=classifier.engine.precision,
         output=built.output,
+        draws="" if source is None else source.phrase,
+        head_draws=_head_draws(classifier),
+        most_draws=0 if source is None else source.most or 0,
+        reduction=str(classifier.reduction) if built.output in REDUCED else "",
         origin=built.origin,
     )
     return Model(classifier, card)
+
+
+def _head_draws(classifier: Classifier) -> str:
+    """How draws come of stored embeddings; those of several labels are not stored as such."""
+    source = classifier.source
+    if source is None or source.again is None or classifier.parts.output != "softmax":
+        return ""
+    return str(source.again)
+
+
+def _by_torch(settings: ModelSettings) -> ModelSettings:
+    """The settings of a model that returns boxes, whose number no other runtime leaves open."""
+    if settings.runtime not in {"auto", "torch"}:
+        raise ModelUnavailable(
+            f"runtime {settings.runtime} cannot run a model that returns boxes: "
+            f"set `runtime` to auto or torch"
+        )
+    return settings.model_copy(update={"runtime": "torch", "compile": False})
 
 
 def resolve_device(name: str) -> str:

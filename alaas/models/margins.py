@@ -24,8 +24,8 @@ def margins(
     is that of the sum without the overshoot, so for a linear network it is the distance.
 
     Args:
-        network: From (B, 3, H, W) to (B, C) logits, each row on its own.
-        inputs: (B, 3, H, W) normalised pixels.
+        network: From `inputs` to (B, C) logits, each row on its own.
+        inputs: (B, 3, H, W) normalised pixels, (B, D) vectors, or rows of any other shape.
         farthest: No length is greater; it is that of a row from which no gradient leads to
             another class within it.
         candidates: Classes, most probable first, whose borders are looked at, the predicted
@@ -71,6 +71,7 @@ def _step(
     points.requires_grad_()
     distances = points.new_full((len(points),), farthest)
     step = torch.zeros_like(points, requires_grad=False)
+    column = (-1, *[1] * (points.ndim - 1))
     with torch.enable_grad():
         # A copy, because a network may change its input in place.
         logits = network(points.clone()).to(points.dtype).gather(1, classes)
@@ -81,8 +82,8 @@ def _step(
         distance = gap.detach().clamp(min=0) / steepness
         nearer = distance < distances  # without a slope it is infinite, or NaN on a border
         distances = torch.where(nearer, distance, distances)
-        way = slope / steepness.view(-1, 1, 1, 1) * -distance.view(-1, 1, 1, 1)
-        step = torch.where(nearer.view(-1, 1, 1, 1), way, step)
+        way = slope / steepness.view(column) * -distance.view(column)
+        step = torch.where(nearer.view(column), way, step)
     return distances, step
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from alaas.config import Inputs, ModelSettings, Preprocessing, Tokenization
+from alaas.config import Inputs, ModelSettings, Preprocessing
 
 # One message of 1 to 5 MB is what travels fastest between processes, and what keeps a
 # convolution's working set in the cache.
@@ -33,14 +33,18 @@ def micro_batch(settings: ModelSettings, inputs: Inputs) -> int:
     if isinstance(inputs, Preprocessing):
         height, width = inputs.size
         return max(1, min(256, MICRO_BATCH_BYTES // (height * width * 3)))
-    return TEXTS if isinstance(inputs, Tokenization) else VECTORS
+    return TEXTS if inputs.modality == "text" else VECTORS
 
 
-def whole_batches(size: int) -> int:
-    """Items in a message without pixels: as many micro-batches as are not few.
+def whole_batches(settings: ModelSettings, inputs: Inputs) -> int:
+    """Items in a message without pixels: as configured, or as many as are not few.
+
+    They are a multiple of a micro-batch, for the same floats.
 
     Example:
-        >>> whole_batches(3), whole_batches(16), whole_batches(200)
-        (18, 16, 200)
+        >>> spec = Preprocessing(size=512, mean=(0, 0, 0), std=(1, 1, 1))
+        >>> micro_batch(ModelSettings(), spec), whole_batches(ModelSettings(), spec)
+        (3, 18)
     """
-    return size * -(-FEW // size)
+    size = micro_batch(settings, inputs)
+    return size * -(-FEW // size) if settings.batch_size == "auto" else size

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import threading
 from http.client import HTTPException
+from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
 REACH_S = 4.0
 """Seconds to answer: a start that fails for want of a network fails within ten."""
 
 
-def unreachable(url: str) -> str | None:
+def unreachable(url: str, *, refusing: bool = True) -> str | None:
     """Why a URL does not answer within `REACH_S` seconds, or None where it does.
 
     Args:
         url: An address that torchvision or the operator names, never a caller.
+        refusing: Whether an answer such as 404 is a reason, too. It is none where the URL
+            only stands for a server.
     """
     reasons = [f"no answer within {REACH_S:g} s"]
 
@@ -22,6 +25,8 @@ def unreachable(url: str) -> str | None:
         try:
             with urlopen(Request(url, method="HEAD"), timeout=REACH_S):  # noqa: S310
                 reasons.clear()
+        except HTTPError as error:
+            reasons[:] = [str(error.reason)] if refusing else []
         except (OSError, ValueError, HTTPException) as error:
             reasons[:] = [" ".join(str(getattr(error, "reason", error)).split())]
 

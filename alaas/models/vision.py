@@ -16,7 +16,8 @@ from alaas.config import ModelSettings, Preprocessing
 from alaas.core.errors import ModelUnavailable
 from alaas.models import weights as files
 from alaas.models.built import Built
-from alaas.models.reason import misfit, reason
+from alaas.models.output import stated
+from alaas.models.reason import reason
 from alaas.models.zoo import torchvision
 
 SEED = 0  # of random weights, so that `weights: none` means the same network everywhere
@@ -41,24 +42,26 @@ def build(settings: ModelSettings) -> Built:
     preset = _preset(published.DEFAULT)
     wanted = settings.weights
     if wanted == "none":
-        return Built(_random(settings.name), settings.preprocess or preset)
+        network, inputs = _random(settings.name), settings.preprocess or preset
+        return Built(network, inputs, output=stated(settings))
     chosen = published.DEFAULT if wanted == "default" else published.__members__.get(wanted)
     if chosen is not None:
         network = _published(settings.name, chosen)
         categories = tuple(chosen.meta["categories"] or ())
-        return Built(network, settings.preprocess or _preset(chosen), categories)
+        inputs = settings.preprocess or _preset(chosen)
+        return Built(network, inputs, categories, stated(settings))
     if not _is_path(wanted):
         raise ModelUnavailable(
             f"{settings.name} has no weights {wanted!r}; it has "
             f"{', '.join(one.name for one in published)}, and takes a path, `default` or `none`"
         )
     network = _from_file(settings.name, Path(wanted).expanduser())
-    return Built(network, settings.preprocess or preset)
+    return Built(network, settings.preprocess or preset, output=stated(settings))
 
 
 def _is_path(wanted: str) -> bool:
     path = Path(wanted).expanduser()
-    return path.suffix in {".safetensors", ".pth", ".pt", ".bin"} or path.exists()
+    return path.suffix in files.SUFFIXES or path.exists()
 
 
 def _random(name: str, **options: Any) -> nn.Module:
@@ -72,7 +75,7 @@ def _published(name: str, chosen: Any) -> nn.Module:
     """A network with weights that torchvision publishes."""
     path = files.ensure(chosen.url, model=name)
     try:
-        with _tensors_only():
+        with tensors_only():
             network: nn.Module = torchvision.models.get_model(name, weights=chosen)
     except Exception as error:  # a broken or a strange file makes torch raise anything
         raise ModelUnavailable(
@@ -90,10 +93,7 @@ def _from_file(name: str, path: Path) -> nn.Module:
     if weight is None:
         raise ModelUnavailable(f"{str(path)!r} holds no weights of {name}: no {head}.weight in it")
     network = _random(name, num_classes=weight.shape[0])
-    try:
-        network.load_state_dict(state)
-    except RuntimeError as error:
-        raise ModelUnavailable(f"{str(path)!r} does not fit {name}: {misfit(error)}") from error
+    files.fill(network, path, name, state=state)
     return network
 
 
@@ -120,11 +120,11 @@ def _preset(weights: Any) -> Preprocessing:
 
 
 @contextmanager
-def _tensors_only() -> Iterator[None]:
+def tensors_only() -> Iterator[None]:
     """Make every `torch.load` inside refuse anything but tensors.
 
-    torchvision reads its downloads with torch's permissive loader, which would run code
-    that a tampered file carries.
+    Libraries read their downloads with torch's permissive loader, which would run code that
+    a tampered file carries.
     """
     name = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"
     before = os.environ.get(name)

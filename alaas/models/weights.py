@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from collections.abc import Mapping
 from http.client import HTTPException
 from pathlib import Path
 from typing import Any
@@ -10,10 +11,14 @@ from urllib.parse import urlsplit
 
 import torch
 from safetensors.torch import load_file
+from torch import nn
 
 from alaas.core.errors import ModelUnavailable
 from alaas.models.reach import unreachable
-from alaas.models.reason import reason
+from alaas.models.reason import misfit, reason
+
+SUFFIXES = frozenset({".safetensors", ".pth", ".pt", ".bin"})
+"""Of files that hold weights."""
 
 
 def cached(url: str) -> Path:
@@ -81,3 +86,24 @@ def read(path: Path) -> dict[str, Any]:
     if not isinstance(state, dict) or not all(torch.is_tensor(v) for v in state.values()):
         raise ModelUnavailable(f"{str(path)!r} is not a mapping of names to tensors")
     return state
+
+
+def fill(
+    network: nn.Module, path: Path, name: str, *, state: Mapping[str, Any] | None = None
+) -> None:
+    """Give a network the weights of a file.
+
+    Args:
+        network: Takes them all, and no others.
+        path: The file.
+        name: What the network is called, for the message.
+        state: What is in the file, where it was read already.
+
+    Raises:
+        ModelUnavailable: There is no such file, it holds something else, or weights are
+            missing, are too many or have other shapes.
+    """
+    try:
+        network.load_state_dict(read(path) if state is None else state)
+    except RuntimeError as error:
+        raise ModelUnavailable(f"{str(path)!r} does not fit {name}: {misfit(error)}") from error

@@ -48,10 +48,16 @@ def answer(
             model=selection.model,
             version=__version__,
             pool_size=selection.pool_size,
-            n_drop=settled.n_drop if "draws" in settled.needs else 0,
+            n_drop=settled.n_drop if settled.draws else 0,
             labelled_size=len(known.items) + len(known.failures) - len(ledger.unlearnt),
+            calibrate=settled.calibrate,
+            calibration=_figures(ledger),
         ),
-        warnings=(*_warnings(parameters, settled, selection, known), *_cut(ledger)),
+        warnings=(
+            *_warnings(parameters, settled, selection, known),
+            *_calibration(parameters, settled, ledger),
+            *cut(ledger),
+        ),
         request_id=settled.query,
     )
 
@@ -70,7 +76,7 @@ def _warnings(
             f"the budget {settled.budget} exceeds the {selection.pool_size} items that "
             f"could be ranked: all of them are returned",
         )
-    if parameters.n_drop is not None and "draws" not in settled.needs:
+    if parameters.n_drop is not None and not settled.draws:
         yield Warn(
             "n_drop_ignored",
             f"n_drop has no effect: {settled.strategy} reads one prediction an item",
@@ -83,8 +89,27 @@ def _warnings(
         )
 
 
-def _cut(ledger: Ledger) -> Iterable[Warn]:
-    if cut := ledger.spent["preprocess"].counts.get("cut"):
+def _figures(ledger: Ledger) -> dict[str, float]:
+    found = ledger.calibrated
+    return {} if found is None else {"items": found.items, **found.figures}
+
+
+def _calibration(parameters: QueryParameters, settled: Plan, ledger: Ledger) -> Iterable[Warn]:
+    if parameters.calibrate and not settled.calibrate:
         yield Warn(
-            "texts_cut", f"{cut} texts are longer than the model takes: their ends were not read"
+            "calibrate_ignored",
+            f"calibrate has no effect: {settled.strategy} reads no class probabilities",
         )
+    if ledger.calibrated is not None and not ledger.calibrated.changed:
+        yield Warn(
+            "calibration_unchanged",
+            f"{settled.calibrate} scaling makes the labelled items no likelier: the "
+            f"probabilities are those of the model",
+        )
+
+
+def cut(ledger: Ledger) -> Iterable[Warn]:
+    """What is said of texts that were not read to their end."""
+    if count := ledger.spent["preprocess"].counts.get("cut"):
+        texts = "1 text is" if count == 1 else f"{count} texts are"
+        yield Warn("texts_cut", f"{texts} longer than the model takes: the rest was not read")

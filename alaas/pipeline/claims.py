@@ -7,6 +7,7 @@ from collections.abc import Iterable
 
 from alaas.core.types import Plan
 from alaas.core.wire import Item
+from alaas.pipeline.measures import MEASURED, stored_name
 
 ONE_PASS = frozenset({"probs", "embeddings"})
 """Views that come out of the same pass of a model, so that they are computed together."""
@@ -47,22 +48,36 @@ def key_of(plan: Plan, item: Item, digest: str) -> Key | None:
     content = digest or item.uri
     if not plan.cache or not plan.needs or not content:
         return None
-    return frozenset(stored_names(plan, computed(plan.needs))), content
+    return frozenset(stored_names(plan, computed(plan.needs, head=bool(plan.head_draws)))), content
 
 
-def computed(needs: Iterable[str]) -> tuple[str, ...]:
+def computed(needs: Iterable[str], *, head: bool = False) -> tuple[str, ...]:
     """The views that a pass computes for a plan: what it needs, and what costs nothing more.
+
+    Args:
+        needs: What it needs.
+        head: Whether draws come of embeddings and the head, which are then kept for them.
 
     Example:
         >>> computed(("probs",)), computed(("draws",))
         (('probs', 'embeddings'), ('draws',))
     """
     needs = tuple(needs)
-    if ONE_PASS.isdisjoint(needs):
+    if ONE_PASS.isdisjoint(needs) and not (head and "draws" in needs):
         return needs
-    return tuple(dict.fromkeys((*needs, *sorted(ONE_PASS, reverse=True))))
+    free = (*sorted(ONE_PASS, reverse=True), *(("head",) if head else ()))
+    return tuple(dict.fromkeys((*needs, *free)))
 
 
 def stored_names(plan: Plan, views: Iterable[str]) -> tuple[str, ...]:
-    """The names under which views are stored: draws differ with their number and seed."""
-    return tuple(f"draws-{plan.n_drop}-{plan.seed}" if view == "draws" else view for view in views)
+    """The names under which views are stored: draws differ with their number and seed.
+
+    So do uncertainties, with the scorer that they come of.
+    """
+    return tuple(_stored_name(plan, view) for view in views)
+
+
+def _stored_name(plan: Plan, view: str) -> str:
+    if view in MEASURED.values():
+        return stored_name(plan, view)
+    return f"draws-{plan.n_drop}-{plan.seed}" if view == "draws" else view

@@ -10,10 +10,10 @@ import asyncio
 import os
 from dataclasses import replace
 from time import perf_counter
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from alaas.config import Settings
-from alaas.core.types import Admitted, Items, Notes, Plan, Scored, Selection, Spent
+from alaas.core.types import Admitted, Calibrated, Items, Notes, Plan, Scored, Selection, Spent
 from alaas.core.wire import PoolInfo
 from alaas.models.card import ModelCard
 from alaas.models.microbatch import micro_batch
@@ -22,6 +22,9 @@ from alaas.pipeline.keeping import keep
 from alaas.pipeline.scorer import Scorer
 from alaas.pipeline.slots import Slots
 from alaas.pipeline.worker import Worker
+
+if TYPE_CHECKING:  # torch stays out of the process that has the gateway
+    from alaas.models.load import Model
 
 
 class Engine(Protocol):
@@ -51,6 +54,10 @@ class Engine(Protocol):
         """Choose, once, from all micro-batches of the query, or from the pool it names."""
         ...
 
+    async def calibrate(self, plan: Plan, notes: Notes) -> Calibrated:
+        """Fit the scaling of a query to its labelled items, for all that is scored then."""
+        ...
+
     async def discard(self, plan: Plan) -> None:
         """Forget a query that will not be finished."""
         ...
@@ -77,16 +84,17 @@ class LocalEngine:
 
     Args:
         settings: The configuration; its server section is not used.
+        model: What runs instead of the model that they name.
 
     Raises:
         ModelUnavailable: The model cannot be loaded.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, model: Model | None = None) -> None:
         from alaas.models.load import load
 
         chosen = settings.active_learning.strategy.model
-        model = load(chosen)
+        model = model or load(chosen)
         self.card = model.card
         self.batch_size = micro_batch(chosen, self.card.preprocessing)
         self.slots = Slots(2 + 2 * (os.cpu_count() or 1), spare=1)
@@ -116,6 +124,10 @@ class LocalEngine:
     async def select(self, plan: Plan, notes: Notes) -> Selection:
         """Choose from the whole pool, on a thread: a picker may take a while."""
         return await asyncio.to_thread(self._scorer.select, plan, notes)
+
+    async def calibrate(self, plan: Plan, notes: Notes) -> Calibrated:
+        """Fit the scaling of a query to its labelled items, for all that is scored then."""
+        return await asyncio.to_thread(self._scorer.calibrate, plan, notes)
 
     async def discard(self, plan: Plan) -> None:
         """Forget a query that will not be finished."""

@@ -11,6 +11,7 @@ from alaas.config import QueryParameters
 from alaas.core.errors import FieldError, ValidationFailed
 from alaas.core.wire import Failure, Item, Label, Labelled, labelled_from_json
 from alaas.models.card import ModelCard
+from alaas.pipeline.calibrating import check_labels
 from alaas.strategies import Strategy
 from alaas.strategies.wrappers import Wrappers
 
@@ -38,18 +39,32 @@ class Known:
 
 
 def read(
-    parameters: QueryParameters, strategy: Strategy, params: Mapping[str, Any], card: ModelCard
+    parameters: QueryParameters,
+    strategy: Strategy,
+    params: Mapping[str, Any],
+    card: ModelCard,
+    *,
+    calibrate: str = "",
 ) -> Known:
     """Read the labelled items of a query.
 
+    Args:
+        parameters: What was asked.
+        strategy: The strategy that runs.
+        params: Its hyper-parameters.
+        card: The model.
+        calibrate: The scaling that is fitted to them, if any.
+
     Raises:
         ValidationFailed: One is of no known form, its id came before, or its label is
-            missing, or is none that the model or the strategy knows.
+            missing, or is none that the model or the strategy knows; or they are too few
+            for the scaling.
     """
     wrappers = Wrappers.of(params)
     reads = {*strategy.labelled, *strategy.optional}
     reads |= {"labelled_embeddings"} if wrappers.min_distance else set()
     reads |= {"labels"} if wrappers.balance else set()
+    reads |= {"labels", "labelled_probs"} if calibrate else set()
     if not reads:
         return Known()
     found = [labelled_from_json(one, row) for row, one in enumerate(parameters.labelled)]
@@ -62,6 +77,7 @@ def read(
                 if "labels" in reads:
                     _check_class(number, row, card)
                 labels[one.item.id] = number
+    check_labels(calibrate, [*labels.values()], card.classes)
     return Known(
         items=[one.item for one in found if isinstance(one, Labelled)],
         failures=[one for one in found if isinstance(one, Failure)],

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from alaas.core.errors import AllItemsFailed, EmptyInput, FieldError, ItemFailed, TooManyItems
-from alaas.core.types import Admitted, Items, Scored, Spent
+from alaas.core.types import Admitted, Calibrated, Items, Scored, Spent
 from alaas.core.wire import STAGES, Failure, Item, PoolInfo, Progress, Stage, StageTiming, Timings
 from alaas.pipeline.feed import Member
 from alaas.pipeline.planning import Preflight
@@ -44,6 +44,7 @@ class Ledger:
     spent: dict[Stage, Spent] = field(default_factory=lambda: dict.fromkeys(STAGES, Spent()))
     hits: dict[Stage, int] = field(default_factory=lambda: dict.fromkeys(STAGES, 0))
     complete: bool = False
+    calibrated: Calibrated | None = None
 
     async def admit(self, source: AsyncIterable[Part]) -> AsyncIterator[list[Member]]:
         """Note who arrives, and say where each stands in the pool."""

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from time import perf_counter
 
 from alaas.config import QueryParameters, StrategySettings
-from alaas.core.errors import FieldError, ViewUnavailable
+from alaas.core.errors import FieldError, ValidationFailed, ViewUnavailable
 from alaas.core.types import Plan
-from alaas.models.card import ModelCard
-from alaas.pipeline import deadline
+from alaas.models.card import WAYS_OUT, ModelCard
+from alaas.pipeline import calibrating, deadline, measures
+from alaas.pipeline.measures import MEASURED
 from alaas.strategies import Sizes, Strategy, registry
 from alaas.strategies.preflight import preflight
 from alaas.strategies.views import missing_labels
@@ -37,8 +38,8 @@ def plan(
 
     Raises:
         UnknownStrategy: No strategy has that name.
-        ValidationFailed: A hyper-parameter is unknown or out of range, or labelled items
-            are missing.
+        ValidationFailed: A hyper-parameter is unknown or out of range, labelled items are
+            missing, or there are fewer predictions of an item than `n_drop`.
         ViewUnavailable: The model cannot compute what the strategy reads.
         BudgetUnfillable: The quotas of all classes together are less than the budget.
     """
@@ -48,7 +49,7 @@ def plan(
     given = {**(defaults.params if own else {}), **parameters.params}
     params = registry.check_params(strategy, given)
     wrappers = Wrappers.of(params)
-    needs = tuple(dict.fromkeys((*strategy.needs, *wrappers.needs)))
+    needs = measures.views_of(strategy, params, card)
     if strategy.labelled and not parameters.labelled:
         raise missing_labels(strategy)
     if card is not None:
@@ -62,20 +63,49 @@ def plan(
         seed=parameters.seed,
         budget=parameters.budget,
         needs=needs,
-        n_drop=parameters.n_drop or N_DROP,
+        n_drop=passes(parameters.n_drop, needs, card),
+        head_draws=card.head_draws if card is not None else "",
         cache=parameters.cache,
         pool=parameters.pool,
+        measure=strategy.name if {*MEASURED.values()} & {*needs} else "",
+        reduction=card.reduction if card is not None else "",
+        calibrate=calibrating.chosen(
+            parameters.calibrate, needs, labelled=bool(parameters.labelled), card=card
+        ),
         deadline=deadline.after(parameters.timeout_s),
     )
+
+
+def passes(n_drop: int | None, needs: Iterable[str], card: ModelCard | None) -> int:
+    """Predictions of an item: as many as are asked for, `N_DROP`, or all there are.
+
+    Raises:
+        ValidationFailed: There are fewer, and the strategy reads them.
+    """
+    most = card.most_draws if card is not None else 0
+    if not most:
+        return n_drop or N_DROP
+    if n_drop is not None and n_drop > most and {"draws", "disagreement"}.intersection(needs):
+        message = f"must be at most {most}, as many as the model has networks, got {n_drop}"
+        raise ValidationFailed(
+            f"n_drop {message}", errors=[FieldError("/parameters/n_drop", message)]
+        )
+    return min(n_drop or most, most)
 
 
 def check_views(strategy: Strategy, needs: Sequence[str], card: ModelCard) -> None:
     """Refuse a strategy that reads what the model cannot compute, or what says nothing."""
     lacking = [name for name in needs if name not in card.views]
-    if "draws" in lacking:
-        why = f"needs several predictions of an item, and {card.name} has no dropout to draw them"
+    if {"draws", "disagreement"}.intersection(lacking):
+        why = f"needs several predictions of an item, and {card.name} "
+        if card.output in {"embedding", "detection"}:
+            why += f"has none: its output is {card.output}"
+        else:
+            why += f"has no dropout to draw them: {WAYS_OUT}"
     elif lacking:
         why = f"needs the view {lacking[0]}, and {card.name} has only {', '.join(card.views)}"
+        if card.output == "embedding":
+            why += ": it has no classes; k_center, for one, needs none"
     elif card.classes == 1 and {"probs", "draws"} & set(needs):
         why = f"compares classes, and {card.name} has one: its probability is always 1"
     else:
@@ -114,6 +144,6 @@ class Preflight:
             M=self._labelled,
             C=self._card.classes,
             D=self._card.dim,
-            T=self._plan.n_drop if "draws" in self._plan.needs else 0,
+            T=self._plan.n_drop if self._plan.draws else 0,
         )
         preflight(self._strategy, sizes, own(self._plan.params), seconds=self.left())

@@ -9,16 +9,18 @@ from dataclasses import replace
 from time import perf_counter
 
 from alaas.config import PushParameters, StrategySettings
-from alaas.core.errors import DeadlineExceeded
+from alaas.core.errors import DeadlineExceeded, ViewUnavailable
 from alaas.core.types import Items, Notes, Plan
 from alaas.core.wire import PoolInfo, PushResponse, Warn
 from alaas.models.card import ModelCard
 from alaas.pipeline import deadline
+from alaas.pipeline.answer import cut
 from alaas.pipeline.claims import ONE_PASS
 from alaas.pipeline.engine import Engine
 from alaas.pipeline.feed import ADMITTED, Feed, forget
 from alaas.pipeline.ledger import Ledger, OnProgress, Part
-from alaas.pipeline.planning import N_DROP, check_views
+from alaas.pipeline.measures import MEASURED, views_of
+from alaas.pipeline.planning import check_views, passes
 from alaas.pipeline.replay import persevere
 from alaas.strategies import registry
 from alaas.strategies.declaration import MODEL
@@ -87,14 +89,14 @@ async def run(
         pool=info,
         failures=tuple(one for _, one in ledger.lost),
         timings=ledger.timings(perf_counter() - started),
-        warnings=tuple(_warnings(parameters, settled, engine.card)),
+        warnings=(*_warnings(parameters, settled, engine.card), *cut(ledger)),
         request_id=settled.query,
     )
 
 
 def _warnings(parameters: PushParameters, settled: Plan, card: ModelCard) -> Iterator[Warn]:
-    if parameters.n_drop is not None and "draws" not in settled.needs:
-        message = f"n_drop has no effect: {card.name} has no dropout to draw predictions with"
+    if parameters.n_drop is not None and not settled.draws:
+        message = f"n_drop has no effect: {card.name} makes one prediction of an item"
         yield Warn("n_drop_ignored", message)
 
 
@@ -113,21 +115,31 @@ def plan(
     strategy = registry.get(parameters.strategy or defaults.type)
     needs = dict.fromkeys((*sorted(ONE_PASS, reverse=True), *MODEL))
     needs = {name: None for name in needs if name in card.views}
+    params = registry.check_params(strategy, None)
+    try:
+        reads = views_of(strategy, params, card)
+    except ViewUnavailable:
+        if parameters.strategy:
+            raise
+        reads = ()  # nobody has asked for the configured one yet
     if parameters.strategy:
-        check_views(strategy, strategy.needs, card)
-    needs |= {name: None for name in strategy.needs if name in card.views}
+        check_views(strategy, reads, card)
+    needs |= {name: None for name in reads if name in card.views}
     if parameters.n_drop is not None and "draws" in card.views:
         needs["draws"] = None
+    measured = not needs.keys().isdisjoint(MEASURED.values())
     return Plan(
         query=query,
         strategy="",
-        params={},
+        params=params if measured else {},
         seed=parameters.seed,
         budget=1,
         needs=tuple(needs),
-        n_drop=parameters.n_drop or N_DROP,
+        n_drop=passes(parameters.n_drop, needs, card),
         cache=parameters.cache,
         pool=parameters.pool,
+        measure=strategy.name if measured else "",
+        reduction=card.reduction,
         deadline=deadline.after(parameters.timeout_s),
     )
 

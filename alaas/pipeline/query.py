@@ -67,7 +67,10 @@ async def run(
         TooManyItems: The items have more bytes than `fetched_bytes`.
     """
     settled = plan(parameters, defaults, request_id or uuid.uuid4().hex, engine.card)
-    known = labels.read(parameters, registry.get(settled.strategy), settled.params, engine.card)
+    known = labels.read(
+        parameters, registry.get(settled.strategy), settled.params, engine.card,
+        calibrate=settled.calibrate,
+    )  # fmt: skip
     watch = Preflight(settled, engine.card, len(known.items), parameters.timeout_s)
     started = perf_counter()
 
@@ -117,6 +120,16 @@ async def _learn(engine: Engine, settled: Plan, known: Known, ledger: Ledger) ->
         scored=lambda scored, _: ledger.enter_labelled(scored),
     )
     await feed.run(whole())
+    if settled.calibrate:
+        started = perf_counter()
+        notes = Notes(known.labels, learnt=_learnt(known, ledger))
+        ledger.calibrated = await engine.calibrate(settled, notes)
+        ledger.spend({"score": Spent(perf_counter() - started)})
+
+
+def _learnt(known: Known, ledger: Ledger) -> int:
+    """Labelled items that are not lost."""
+    return len(known.items) + len(known.failures) - len(ledger.unlearnt)
 
 
 async def _receive(
@@ -143,9 +156,11 @@ async def _select(
     engine: Engine, settled: Plan, known: Known, ledger: Ledger, watch: Preflight
 ) -> Selection:
     started = perf_counter()
-    learnt = len(known.items) + len(known.failures) - len(ledger.unlearnt)
     notes = Notes(
-        known.labels, watch.left(), items=ledger.done, learnt=learnt if known.needs else None
+        known.labels,
+        watch.left(),
+        items=ledger.done,
+        learnt=_learnt(known, ledger) if known.needs else None,
     )
     selection = await engine.select(settled, notes)
     ledger.spend({"score": Spent(perf_counter() - started)})

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, overload
 import numpy as np
 from numpy.typing import NDArray
 
+from alaas.calibration import Calibration
 from alaas.core.errors import (
     AllItemsFailed,
     BooksLost,
@@ -21,9 +22,12 @@ from alaas.core.errors import (
     UnknownPool,
     ValidationFailed,
 )
-from alaas.core.types import Admitted, Items, Notes, Plan, Scored, Selection, Views
+from alaas.core.types import Admitted, Calibrated, Items, Notes, Plan, Scored, Selection, Views
 from alaas.core.wire import Item, PoolInfo
+from alaas.models.stochastic.head import HeadDraws
+from alaas.pipeline.calibrating import fitted, scaled
 from alaas.pipeline.claims import stored_names
+from alaas.pipeline.measures import MEASURED, scores_of
 from alaas.strategies import registry
 from alaas.strategies.declaration import MODEL
 from alaas.strategies.wrappers import Wrappers
@@ -80,7 +84,7 @@ class Scorer:
                     raise _twice(item.id, row, entry.row)
         found = self._recall(plan, items)
         if found is not None and found.ids:
-            kept = replace(found, arrays=_kept(plan, found))
+            kept = replace(found, arrays=_kept(plan, found, self._calibration(plan)))
             with self._lock:
                 # By its rows, so that the same items again replace what they brought before.
                 self._part(plan).views[items.rows] = kept
@@ -99,7 +103,7 @@ class Scorer:
         """
         kept = replace(
             views,
-            arrays=_kept(plan, views),
+            arrays=_kept(plan, views, self._calibration(plan)),
             failures=(),
             digests=() if plan.strategy else views.digests,
         )
@@ -107,6 +111,25 @@ class Scorer:
             self._part(plan).views[views.seq] = kept
         self._remember(plan, views)
         return Scored(views.seq, len(views.ids), views.failures)
+
+    def calibrate(self, plan: Plan, notes: Notes) -> Calibrated:
+        """Fit the scaling of a query to its labelled items: what comes of its pool is scaled.
+
+        Raises:
+            BooksLost: Other labelled items are in the books than must be.
+            ValidationFailed: Those that are not lost are too few.
+        """
+        with self._lock:
+            query = self._queries.setdefault(plan.query, _Query())
+            # `joined` empties what it reads, and the choice may read them, too.
+            part = _Part(dict(query.labelled.book), dict(query.labelled.views))
+        ids, arrays = part.joined()
+        _check_count(len(ids), notes.learnt)
+        probs = arrays.get("probs", np.empty((0, 0), np.float32))
+        query.calibration, found = fitted(
+            plan.calibrate, probs, [notes.labels[name] for name in ids]
+        )  # fmt: skip
+        return found
 
     def select(self, plan: Plan, notes: Notes) -> Selection:
         """Choose from the whole pool, in pool order, and forget it.
@@ -129,7 +152,7 @@ class Scorer:
             raise AllItemsFailed("no item of the pool could be ranked")
         if len(models) > 1:
             raise ModelOutputInvalid(f"replicas ran different models: {', '.join(models)}")
-        arrays |= _labelled(*_learnt(query, notes), notes)
+        arrays |= scaled(_labelled(*_learnt(query, notes), notes), query.calibration)
         selection = choose(
             plan, arrays, ids=ids, groups=query.pool.groups(ids), model=models[0],
             seconds=notes.seconds,
@@ -219,7 +242,10 @@ class Scorer:
         whole = Views(0, ids, arrays, pool.info.model)  # type: ignore[arg-type]
         selection = choose(
             plan,
-            {**_kept(plan, whole), **_labelled(*_learnt(query, notes), notes)},
+            {
+                **_kept(plan, whole, query.calibration),
+                **scaled(_labelled(*_learnt(query, notes), notes), query.calibration),
+            },
             ids=ids, groups=pool.groups(), model=pool.info.model if plan.needs else "",
             seconds=notes.seconds,
         )  # fmt: skip
@@ -231,6 +257,23 @@ class Scorer:
         if self._pools is None:
             raise StoreDisabled("the service stores nothing (store.cache is false): no pools")
         return self._pools
+
+    def _calibration(self, plan: Plan) -> Calibration | None:
+        """What the pool of a query is scaled by.
+
+        Raises:
+            BooksLost: It was fitted by a scorer that is no more.
+        """
+        if not plan.calibrate or plan.part != "pool":
+            return None
+        with self._lock:
+            query = self._queries.get(plan.query)
+            ended = plan.query in self._ended
+        if query is not None and query.calibration is not None:
+            return query.calibration
+        if ended:  # nobody reads what still arrives
+            return None
+        raise BooksLost("the scorer lost the calibration: it was replaced while the query ran")
 
     def _part(self, plan: Plan) -> _Part:
         if plan.query in self._ended:
@@ -247,7 +290,8 @@ class Scorer:
         if self._store is None or not plan.cache or not any(items.digests):
             return None
         heads: dict[str, NDArray[Any]] = {}
-        for name in (name for name in plan.needs if name in MODEL):
+        drawn = bool(plan.head_draws) and "draws" in plan.needs
+        for name in (name for name in MODEL if name in plan.needs or (drawn and name == "head")):
             head = self._store.get_one(self._space, name)
             if head is None:
                 return None
@@ -257,12 +301,18 @@ class Scorer:
         named = [at for at, name in enumerate(items.digests) if name]
         digests = [items.digests[at] for at in named]
         stored = stored_names(plan, views)
+        if drawn:
+            stored = tuple("embeddings" if view == "draws" else view for view in views)
         whole = np.ones(len(named), bool)
         for name in stored:
             whole &= self._store.has(self._space, name, digests)
         arrays: dict[str, NDArray[Any]] = {}
         if plan.needs:
             whole, arrays = self._read(views, stored, digests, whole)
+        if drawn and whole.any():
+            arrays["draws"] = HeadDraws.read(plan.head_draws).draws(
+                arrays["draws"], heads["head"], count=plan.n_drop, seed=plan.seed
+            )
         found = [named[at] for at in np.flatnonzero(whole).tolist()]
         return Views(
             seq=items.seq,
@@ -296,7 +346,7 @@ class Scorer:
         for name, array in views.arrays.items():
             if name in MODEL:
                 self._store.put_one(self._space, name, array)
-            elif views.ids:
+            elif views.ids and not (name == "draws" and plan.head_draws):
                 (stored,) = stored_names(plan, (name,))
                 self._store.put(self._space, stored, views.digests, array)
 
@@ -377,10 +427,11 @@ class _Part:
         return group_numbers([self.book[name].group for name in ids])
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Query:
     pool: _Part = field(default_factory=_Part)
     labelled: _Part = field(default_factory=_Part)
+    calibration: Calibration | None = None
 
     def __getitem__(self, part: Literal["pool", "labelled"]) -> _Part:
         return self.pool if part == "pool" else self.labelled
@@ -445,7 +496,9 @@ def _twice(name: str, row: int, before: int) -> ValidationFailed:
     return ValidationFailed(f"{pointer}: {message}", errors=[FieldError(pointer, message)])
 
 
-def _kept(plan: Plan, views: Views) -> Mapping[str, NDArray[Any]]:
+def _kept(
+    plan: Plan, views: Views, calibration: Calibration | None
+) -> Mapping[str, NDArray[Any]]:  # fmt: skip
     """What must be kept of a micro-batch until its pool is complete."""
     if not plan.strategy or not views.ids:
         return views.arrays
@@ -453,8 +506,13 @@ def _kept(plan: Plan, views: Views) -> Mapping[str, NDArray[Any]]:
     strategy = registry.get(plan.strategy)
     if plan.part == "labelled":
         return needed
+    needed = scaled(needed, calibration)
     if strategy.kind == "scorer":
-        scores = registry.score(strategy, needed, plan.params)
+        measured = [name for name in MEASURED.values() if name in needed]
+        if measured:
+            scores = scores_of(plan, needed[measured[0]])
+        else:
+            scores = registry.score(strategy, needed, plan.params)
         return {"scores": scores, **registry.kept(needed, Wrappers.of(plan.params))}
     registry.check_pool(strategy, needed)
     return needed

@@ -15,13 +15,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from alaas.config import Inputs, LimitsSettings, Preprocessing
+from alaas.config import Inputs, LimitsSettings, Preprocessing, Vectors
 from alaas.core.arrays import stacked
 from alaas.core.types import Batch, Items, Plan, Raws, Views
 from alaas.core.wire import Failure, Stage
 from alaas.data import decode, prepare
 from alaas.data.files import scheme_of
 from alaas.pipeline.claims import computed
+from alaas.pipeline.measures import rank_of
 from alaas.strategies.declaration import MODEL
 
 if TYPE_CHECKING:  # torch stays out of the processes that do not infer
@@ -103,7 +104,7 @@ def _preprocessed(
     limits: LimitsSettings,
     pool: Executor | None,
 ) -> Batch:
-    if plan.needs:
+    if plan.needs or isinstance(inputs, Vectors):
         return prepare.prepare(raws, inputs, limits, pool=pool)
     texts = {raw.id for raw in raws.raws if raw.is_text}
     images = replace(raws, raws=tuple(raw for raw in raws.raws if not raw.is_text))
@@ -161,10 +162,13 @@ def infer(plan: Plan, batch: Batch, classifier: Classifier, digest: str) -> View
 
 
 def _inferred(plan: Plan, batch: Batch, classifier: Classifier, digest: str) -> Views:
-    wanted = computed(plan.needs) if plan.cache else plan.needs
+    wanted = plan.needs
+    if plan.cache:
+        wanted = computed(plan.needs, head=bool(plan.head_draws))
     wanted = tuple(name for name in wanted if name in classifier.provides or name in plan.needs)
     needs = [name for name in wanted if name not in MODEL or batch.seq == 0]
-    arrays = classifier.views(batch.array, needs, n_drop=plan.n_drop, seed=plan.seed)
+    rank = {"rank": rank_of(plan)} if plan.measure else {}
+    arrays = classifier.views(batch.array, needs, n_drop=plan.n_drop, seed=plan.seed, **rank)
     return Views(batch.seq, batch.ids, arrays, digest, batch.failures, batch.digests)
 
 

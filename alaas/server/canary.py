@@ -1,4 +1,4 @@
-"""A picture of ours, by which the stages prove that they work."""
+"""An item of ours, by which the stages prove that they work."""
 
 from __future__ import annotations
 
@@ -7,14 +7,34 @@ from io import BytesIO
 
 from PIL import Image
 
+from alaas.config import Inputs, Vectors
 from alaas.core.types import Items, Plan
 from alaas.core.wire import Item
+from alaas.models.card import ModelCard
+from alaas.strategies.declaration import MODEL
 
 
-def plan() -> Plan:
-    """A query of its own, which finds nothing in the store and leaves nothing there."""
+def plan(card: ModelCard) -> Plan:
+    """A query of its own, which finds nothing in the store and leaves nothing there.
+
+    It asks for probabilities of one class and scores them or, where there are none, for the first
+    thing that it computes of an item, which is then only kept and forgotten.
+    """
     name = f"canary-{uuid.uuid4().hex}"
-    return Plan(name, "least_confidence", {}, 0, 1, ("probs",), cache=False)
+    scores = "probs" in card.views and card.output == "softmax"
+    views = ("probs",) if scores else [view for view in card.views if view not in MODEL][:1]
+    return Plan(name, "least_confidence" if scores else "", {}, 0, 1, tuple(views), cache=False)
+
+
+def items(card: ModelCard) -> Items:
+    """A micro-batch of one that is within any limits: a picture, a text or a vector."""
+    return Items(0, (_item(card.preprocessing),))
+
+
+def _item(inputs: Inputs) -> Item:
+    if inputs.modality == "text":
+        return Item("canary", text="A canary sings.")
+    return Item("canary", blob=bytes(4 * inputs.dim) if isinstance(inputs, Vectors) else _PICTURE)
 
 
 def _drawn() -> bytes:
@@ -23,5 +43,5 @@ def _drawn() -> bytes:
     return stream.getvalue()
 
 
-ITEMS = Items(0, (Item("canary", blob=_drawn()),))
-"""A micro-batch of one that is within any limits: 16 x 16, grey, a gradient."""
+_PICTURE = _drawn()
+"""16 x 16, grey, a gradient."""

@@ -14,7 +14,7 @@ from dataclasses import replace
 from typing import Any, Protocol
 
 from alaas.core.errors import BooksLost, NoReplica, from_problem
-from alaas.core.types import Admitted, Items, Notes, Plan, Scored, Selection, Stored
+from alaas.core.types import Admitted, Calibrated, Items, Notes, Plan, Scored, Selection, Stored
 from alaas.core.wire import PoolInfo
 from alaas.models.card import ModelCard
 from alaas.pipeline.claims import Claims
@@ -122,9 +122,9 @@ class FlowEngine:
         return request
 
     async def _prove(self) -> None:
-        plan = canary.plan()
+        plan = canary.plan(self.card)
         try:
-            await self._run(plan, canary.ITEMS)
+            await self._run(plan, canary.items(self.card))
         finally:
             with contextlib.suppress(NoReplica):
                 await self.discard(plan)
@@ -133,6 +133,12 @@ class FlowEngine:
         """Have the scorer choose."""
         message = await self._conclude("/select", plan, notes)
         assert isinstance(message.content, Selection)
+        return message.content
+
+    async def calibrate(self, plan: Plan, notes: Notes) -> Calibrated:
+        """Have the scorer fit the scaling of a query to its labelled items."""
+        message = await self._conclude("/calibrate", plan, notes)
+        assert isinstance(message.content, Calibrated)
         return message.content
 
     async def keep(self, plan: Plan, notes: Notes) -> PoolInfo:

@@ -18,6 +18,7 @@ from alaas.core.errors import AlaasError, Internal
 from alaas.core.types import (
     Admitted,
     Batch,
+    Calibrated,
     Items,
     Notes,
     Raws,
@@ -314,6 +315,16 @@ class Scorer(Stage):
             return self._scorer.add(message.plan, message.content)
 
         return await self._on(self._threads, docs, "score", work)
+
+    @requests(on="/calibrate")
+    async def calibrate(self, docs: DocList[Frame], **_: Any) -> DocList[Frame]:
+        """`Notes` of what is labelled to what scaling does to it, `Calibrated`."""
+
+        def work(message: frames.Message) -> Calibrated:
+            assert isinstance(message.content, Notes)
+            return self._scorer.calibrate(message.plan, message.content)
+
+        return await self._on(self._choosing, docs, "score", work)
 
     @requests(on="/select")
     async def select(self, docs: DocList[Frame], **_: Any) -> DocList[Frame]:

@@ -20,6 +20,7 @@ import numpy as np
 from alaas.core.types import (
     Admitted,
     Batch,
+    Calibrated,
     Items,
     Notes,
     Plan,
@@ -40,7 +41,7 @@ _BROKEN = (
     ArithmeticError, AttributeError, LookupError, RecursionError, SyntaxError, TypeError,
 )  # fmt: skip
 
-Content = Items | Admitted | Raws | Batch | Views | Scored | Notes | Selection | Stored
+Content = Items | Admitted | Raws | Batch | Views | Scored | Notes | Selection | Stored | Calibrated
 
 
 @dataclass(frozen=True, slots=True)
@@ -255,6 +256,7 @@ _WRITERS: Mapping[str, Callable[[Any], tuple[dict[str, Any], bytes]]] = {
     "Notes": _write_notes,
     "Selection": _write_selection,
     "Stored": _write_stored,
+    "Calibrated": lambda calibrated: ({"calibrated": asdict(calibrated)}, b""),
 }
 _READERS: Mapping[str, Callable[[dict[str, Any], memoryview], Content]] = {
     "Admitted": _read_admitted,
@@ -266,4 +268,5 @@ _READERS: Mapping[str, Callable[[dict[str, Any], memoryview], Content]] = {
     "Notes": _read_notes,
     "Selection": _read_selection,
     "Stored": _read_stored,
+    "Calibrated": lambda fields, _: Calibrated(**fields["calibrated"]),
 }

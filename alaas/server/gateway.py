@@ -144,12 +144,13 @@ class Gateway(JinaGateway):
             for stage, hosts in json.loads(self.runtime_args.deployments_addresses).items()
         }
         self._links = Links(addresses, _stub)
-        size = micro_batch(self._settings.active_learning.strategy.model, card.preprocessing)
+        model = self._settings.active_learning.strategy.model
+        cut = micro_batch if "preprocess" in addresses else whole_batches
         engine = FlowEngine(
             self._links,
             _Wire(),
             card,
-            batch_size=size if "preprocess" in addresses else whole_batches(size),
+            batch_size=cut(model, card.preprocessing),
             window=self._window,
             status=self._status,
         )

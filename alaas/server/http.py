@@ -26,6 +26,9 @@ from alaas.strategies import registry
 POOLED = frozenset({"/query", "/push", "/post", "/jobs"})
 """Where a POST brings a pool, of which there may be so many at once."""
 
+_SCHEMAS = "#/components/schemas/"
+_PROBLEM = _SCHEMAS + "Problem"
+
 _Handler: TypeAlias = Callable[[Request, Exception], Awaitable[Response]]
 
 
@@ -41,6 +44,7 @@ def create_app(service: Service) -> FastAPI:
         summary="Active Learning as a Service: post a pool and a budget, get back the items "
         "most worth labelling.",
     )
+    _describe_problems(app)
     as_problem = _problems(service.admission)
     app.add_middleware(_Admitting, admission=service.admission, as_problem=as_problem)
     guard.protect(app, service.settings.auth, service.metrics)
@@ -54,6 +58,32 @@ def create_app(service: Service) -> FastAPI:
     _add_probes(app, service)
     app.add_api_websocket_route("/ws", websocket.endpoint(service))
     return app
+
+
+def _describe_problems(app: FastAPI) -> None:
+    """Have the OpenAPI document say that errors are problems, of their own media type.
+
+    FastAPI takes every model that is described for one of the route's media type, and its
+    own form for that of a path that does not fit.
+    """
+    generate = app.openapi
+
+    def openapi() -> dict[str, Any]:
+        document = generate()
+        for path in document["paths"].values():
+            for operation in path.values():
+                for status, response in operation["responses"].items():
+                    content = response.get("content", {})
+                    if status[0] in "45" and content.pop("application/json", None):
+                        content[PROBLEM_JSON] = {"schema": {"$ref": _PROBLEM}}
+        schemas = document["components"]["schemas"]
+        for name in ("HTTPValidationError", "ValidationError"):
+            schemas.pop(name, None)
+        schemas["Problem"] = schema.Problem.model_json_schema(ref_template=_SCHEMAS + "{model}")
+        schemas |= schemas["Problem"].pop("$defs")
+        return document
+
+    app.openapi = openapi  # type: ignore[method-assign]  # FastAPI's own way to extend it
 
 
 class _Admitting:

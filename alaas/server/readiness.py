@@ -94,7 +94,7 @@ class Readiness:
         """Make sure that every stage answers.
 
         A query that was answered within the last seconds proves it; otherwise a canary,
-        one drawn picture, goes through all of them. Before either is asked, every stage must
+        an item of ours, goes through all of them. Before either is asked, every stage must
         have a process that shows signs of life.
 
         Raises:
@@ -126,9 +126,9 @@ class Readiness:
             self.prove()
 
     async def _send(self) -> None:
-        plan = canary.plan()
+        plan = canary.plan(self._engine.card)
         try:
-            scored = await self._engine.process(plan, canary.ITEMS)
+            scored = await self._engine.process(plan, canary.items(self._engine.card))
         finally:
             await self._engine.discard(plan)
         if scored.failures:

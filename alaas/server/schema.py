@@ -287,10 +287,13 @@ def read_endpoint(document: Any) -> str:
 
     Raises:
         NotFound: It names something else.
+        ValidationFailed: It is no name.
     """
     if not isinstance(document, dict):
         return "query"
     given = document.get("execEndpoint", document.get("exec_endpoint")) or "/"
+    if not isinstance(given, str):
+        raise _invalid("/execEndpoint", "must be text, such as /query, or null")
     if given not in ENDPOINTS:
         raise NotFound(f"there is no endpoint {given!r}; there are /query and /push")
     return ENDPOINTS[given]

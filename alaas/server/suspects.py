@@ -97,7 +97,7 @@ class Suspects:
     Args:
         run: Sends a micro-batch through all stages.
         probe: Sends one through those that compute, and forgets what comes out.
-        canary: Sends a picture of ours through all stages.
+        canary: Sends an item of ours through all stages.
     """
 
     def __init__(self, run: Run, probe: Probe, canary: Callable[[], Awaitable[None]]) -> None:
@@ -142,7 +142,7 @@ class Suspects:
             return None
 
     async def _prove(self) -> None:
-        """Wait until a picture of ours gets through: what dies next, dies of something else.
+        """Wait until an item of ours gets through: what dies next, dies of something else.
 
         It ends, since a stage whose processes die without any answer is given up.
         """

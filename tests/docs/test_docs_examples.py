@@ -35,6 +35,7 @@ def margin_beats_random(output: str) -> bool:
 
 
 SHOWS: dict[str, list[Callable[[str], bool]]] = {
+    "cifar_resnet": [lambda output: output == "269,722 parameters\n"],
     "learning_loop": [margin_beats_random],
     "own_model": [picks(5), lambda output: "chosen by the model" in output],
     "pictures": [lambda output: output == "40 pictures in photos\n"],

@@ -17,3 +17,13 @@ def tiny() -> nn.Module:
         nn.Dropout(0.25),
         nn.Linear(64, 5),
     )
+
+
+def pixels() -> nn.Module:
+    """Convolutions over 32 x 32 pixels with dropout of channels, a map of four classes."""
+    return nn.Sequential(
+        nn.Conv2d(3, 8, 3, padding=1),
+        nn.Tanh(),
+        nn.Dropout2d(0.3),
+        nn.Conv2d(8, 4, 3, padding=1),
+    )

@@ -68,6 +68,14 @@ def test_row02_every_field_of_a_wrong_type_is_pointed_at(
     assert sorted(pointers(answer)) == sorted(expected)
 
 
+@pytest.mark.parametrize("endpoint", [["/query"], [None], 3, {"a": 1}])
+def test_row02_an_endpoint_is_text(small: SmallServer, endpoint: Any) -> None:
+    body = json.dumps({**pool(2), "execEndpoint": endpoint}).encode()
+    answer = small.send(request(body, "/post"))
+    assert (answer.status, answer.json()["code"]) == (422, "validation")
+    assert pointers(answer) == ["/execEndpoint"]
+
+
 @pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity", "1e999", "-1E+400"])
 @pytest.mark.parametrize("place", ["budget", "timeout_s", "params", "ignored"])
 def test_row03_there_are_no_infinite_numbers(small: SmallServer, number: str, place: str) -> None:

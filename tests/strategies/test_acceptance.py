@@ -4,7 +4,8 @@ Checks of other files: duplicates in the pool, budgets of any kind, one-hot rows
 NaN are laws (`test_laws.py`); each strategy agrees with an independent implementation
 (`test_oracles.py` and the files named for the families); a drawn subset answers in the ids of
 the whole, and random batches prefer the uncertain (`test_wrappers.py`); the wire shape of the
-first release is `tests/e2e/test_requests.py`.
+first release is `tests/e2e/test_requests.py`; that passes differ and that weights come back is
+`tests/unit/test_models_stochastic_acceptance.py` and `test_models_stochastic_dropconnect.py`.
 """
 
 from __future__ import annotations

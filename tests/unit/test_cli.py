@@ -231,7 +231,7 @@ def test_a_shell_completes_commands() -> None:
     assert (done.returncode, done.stdout, done.stderr) == (0, "query\n", "")
 
 
-@pytest.mark.parametrize("name", ["resnet18.yml", "upstream-resnet18.yml"])
+@pytest.mark.parametrize("name", sorted(path.name for path in (ROOT / "configs").glob("*.yml")))
 def test_the_shown_configuration_is_one(
     name: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:

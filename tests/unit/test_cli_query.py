@@ -107,6 +107,24 @@ def test_what_is_labelled_is_a_table(
     assert not {pick["uri"] for pick in answer["data"]} & set(files[:3])
 
 
+def test_probabilities_are_scaled_by_what_is_labelled(
+    here: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    known = tmp_path / "known.csv"
+    files = sorted(str(path.absolute()) for path in here.iterdir())
+    known.write_text(
+        "path,label\n" + "".join(f"{path},{row % 2}\n" for row, path in enumerate(files))
+    )
+    asked = ("query", str(here), "-b", "3", "--strategy", "ES", "--labelled", str(known))
+    assert run(*asked, "--calibrate", "temperature", *MODEL, "--json") == 0
+    receipt = json.loads(capsys.readouterr().out)["receipt"]
+    assert receipt["calibrate"] == "temperature"
+    assert receipt["calibration"]["items"] == 12
+    assert receipt["calibration"]["nll_after"] < receipt["calibration"]["nll_before"]
+    assert run("query", str(here), "-b", "3", "--calibrate", "temperature", *MODEL) == 2
+    assert "needs labelled items" in capsys.readouterr().err
+
+
 def test_a_configuration_names_strategy_and_model(
     here: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:

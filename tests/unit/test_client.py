@@ -49,13 +49,17 @@ class TestParity:
             {"text": "c"},
         ]
         result = client.query(
-            items, 2, strategy="badge", params={"draws": 3}, seed=5, on_item_error="skip"
-        )
+            items, 2, strategy="badge", params={"draws": 3}, seed=5, calibrate="dirichlet",
+            on_item_error="skip",
+        )  # fmt: skip
         parameters = {"budget": 2, "strategy": "badge", "params": {"draws": 3}, "seed": 5}
         sent = [Item("0", uri="http://a/0.png"), Item("b", uri="http://a/1.png")]
         assert result.response == choose_last(parameters, [*sent, Item("2", text="c")])
         assert service.asked == [
-            ({**parameters, "on_item_error": "skip"}, [*sent, Item("2", text="c")])
+            (
+                {**parameters, "calibrate": "dirichlet", "on_item_error": "skip"},
+                [*sent, Item("2", text="c")],
+            )
         ]
 
     def test_bytes_arrive(self, client: Client, service: Service, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from alaas.config import Settings, load
+from alaas.config import ModelSettings, Settings, load
 from alaas.core.errors import ConfigError
 
 CONFIGS = sorted((Path(__file__).parents[2] / "configs").glob("*.yml"))
@@ -41,11 +41,19 @@ def lines(path: Path | None = None, **given: Any) -> list[str]:
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
 def test_every_example_is_loaded(path: Path) -> None:
-    assert load(path, environ={}).settings.active_learning.strategy.model.name == "resnet18"
+    model = load(path, environ={}).settings.active_learning.strategy.model
+    architecture, hub = {
+        "resnet18": ("resnet18", "torchvision"),
+        "upstream-resnet18": ("resnet18", "torchvision"),
+        "distilbert-sst2": ("distilbert", "huggingface"),
+        "upstream-distilbert": ("distilbert", "huggingface"),
+    }[path.stem]
+    assert architecture in model.name
+    assert model.hub == hub
 
 
 def test_there_are_examples() -> None:
-    assert {"resnet18", "upstream-resnet18"} <= {path.stem for path in CONFIGS}
+    assert len(CONFIGS) == 4
 
 
 def test_a_configuration_of_earlier_versions_keeps_its_meaning() -> None:
@@ -55,6 +63,22 @@ def test_a_configuration_of_earlier_versions_keeps_its_meaning() -> None:
     assert (settings.name, settings.version) == ("IMG_CLASSIFICATION", "0.1")
     assert (model.hub, model.weights, model.batch_size) == ("torchvision", "default", 1)
     assert (worker.protocol, worker.port, worker.replicas) == (("http",), (8081,), 1)
+
+
+def test_a_configuration_for_texts_of_earlier_versions_keeps_its_meaning() -> None:
+    path = next(path for path in CONFIGS if path.stem == "upstream-distilbert")
+    settings = load(path, environ={}).settings
+    model, worker = settings.active_learning.strategy.model, settings.active_learning.al_worker
+    assert (model.tokenizer, model.task) == ("distilbert-base-uncased", "text-classification")
+    assert (worker.protocol, worker.port) == (("grpc",), (60035,))
+
+
+@pytest.mark.parametrize("key", ["tokenizer", "task"])
+@pytest.mark.parametrize("hub", [None, "pytorch/vision:v0.10.0"])
+def test_what_belongs_to_texts_makes_a_model_one_of_transformers(key: str, hub: str | None) -> None:
+    asked = {"name": "m", key: "text-classification", **({"hub": hub} if hub else {})}
+    assert ModelSettings.model_validate(asked).hub == "huggingface"
+    assert ModelSettings.model_validate({**asked, key: None}).hub == "torchvision"
 
 
 @pytest.mark.parametrize("text", ["", "# nothing\n", "---\n", "null\n", "{}\n"])

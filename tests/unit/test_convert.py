@@ -40,6 +40,7 @@ PARAMETERS = st.fixed_dictionaries(
         "seed": WHOLE,
         "n_drop": st.integers(1, 1000),
         "labelled": LABELLED,
+        "calibrate": TEXT,
         "on_item_error": TEXT,
         "timeout_s": FLOATS,
         "model": TEXT,

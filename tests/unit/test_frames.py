@@ -18,6 +18,7 @@ from alaas.core.errors import NoReplica
 from alaas.core.types import (
     Admitted,
     Batch,
+    Calibrated,
     Items,
     Notes,
     Plan,
@@ -58,6 +59,9 @@ PLANS = st.builds(
     seed=st.integers(0, 2**63 - 1),
     budget=st.integers(1, 2**63 - 1),
     needs=st.lists(TEXT, max_size=3).map(tuple),
+    measure=TEXT,
+    reduction=TEXT,
+    calibrate=TEXT,
     deadline=st.none() | SECONDS,
 )
 DTYPES = st.sampled_from(["u1", "i8", "<f4", "<f8", ">f4", "f2", "?", "c8"])
@@ -132,6 +136,13 @@ CONTENTS: dict[str, st.SearchStrategy[frames.Content]] = {
     "Scored": st.builds(Scored, seq=SEQ, count=SEQ, failures=FAILURES),
     "Selection": selections(),
     "Stored": st.builds(Stored, pools=st.lists(INFOS, max_size=3).map(tuple)),
+    "Calibrated": st.builds(
+        Calibrated,
+        method=TEXT,
+        items=SEQ,
+        changed=st.booleans(),
+        figures=st.dictionaries(TEXT, SECONDS, max_size=3),
+    ),
 }
 COUNTS = st.dictionaries(TEXT, SEQ, max_size=2)
 SPENT = st.dictionaries(st.sampled_from(STAGES), st.builds(Spent, SECONDS, SECONDS, SEQ, COUNTS))

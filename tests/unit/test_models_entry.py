@@ -68,12 +68,22 @@ def test_noise_differs_from_row_to_row_and_is_what_a_network_takes(inputs: Input
     assert entered.dtype == (torch.int64 if inputs is TEXT else torch.float32)
 
 
-def test_noise_of_texts_has_no_padding() -> None:
-    tokens = noise(TEXT, 50)
-    assert tokens.min() > TEXT.pad
-    assert tokens.max() < TEXT.vocabulary
+def test_noise_of_texts_is_of_several_lengths_in_a_frame() -> None:
+    framed = TEXT.model_copy(update={"before": (1,), "after": (2, 3)})
+    tokens = noise(framed, 50)
+    lengths = (tokens != PADDING).sum(axis=1)
+    assert lengths[0] == tokens.shape[1] > lengths[1] > 3
+    for row, length in zip(tokens, lengths, strict=True):
+        assert (row[length:] == PADDING).all()
+        assert (row[0], *row[length - 2 : length]) == (1, 2, 3)
+        assert row[1 : length - 2].min() > 3
+        assert row.max() < TEXT.vocabulary
+
+
+def test_noise_is_not_longer_than_a_text_may_be() -> None:
     short = TEXT.model_copy(update={"max_tokens": 3})
     assert noise(short, 2).shape == (2, 3)
+    assert (noise(short, 2) > TEXT.pad).all()
 
 
 def test_tokens_of_two_lengths_are_padded_to_the_longer() -> None:

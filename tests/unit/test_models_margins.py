@@ -332,3 +332,25 @@ class TestOfEmbeddings:
         assert_allclose(found, by_input, rtol=1e-4)
         with pytest.raises(ModelUnavailable, match="need a linear last layer"):
             Classifier(Plain(torch.exp), spec(8), margins="embedding")
+
+
+def test_of_vectors_it_is_the_distance() -> None:
+    torch.manual_seed(2)
+    module = nn.Sequential(nn.Linear(7, 4)).requires_grad_(False)
+    x = torch.randn(30, 7, generator=torch.Generator().manual_seed(1))
+    found = margins(module, x, farthest=FAR)
+    assert_allclose(found, linear_margins(module(x), module[0].weight), rtol=1e-4)
+
+
+def test_of_vectors_through_a_curved_network_it_changes_the_prediction() -> None:
+    torch.manual_seed(3)
+    module = nn.Sequential(nn.Linear(2, 16), nn.Tanh(), nn.Linear(16, 3)).requires_grad_(False)
+    x = torch.randn(20, 2, generator=torch.Generator().manual_seed(1))
+    found = margins(module, x, farthest=FAR)
+    labels = module(x).argmax(dim=1)
+    angles = torch.linspace(0, 2 * torch.pi, 721)
+    ring = torch.stack([angles.cos(), angles.sin()], dim=1)
+    for point, length, label in zip(x, found, labels, strict=True):
+        # Nothing changes well within the length, something at a little more than it.
+        assert (module(point + 0.2 * length * ring).argmax(dim=1) == label).all()
+        assert (module(point + 1.1 * length * ring).argmax(dim=1) != label).any()

@@ -153,7 +153,8 @@ def test_draws_of_the_last_layers_take_embeddings_of_the_runtime(runtime: str) -
     torch.manual_seed(5)
     network = nn.Sequential(nn.Flatten(), nn.Linear(192, 9), nn.Dropout(0.5), nn.Linear(9, 4))
     classifier, images = Classifier(network, spec(8)), pictures(6, 8)
-    assert classifier.parts.drops_last
+    assert classifier.source is not None
+    assert classifier.source.last
     expected = classifier.views(images, ("draws", "probs"), seed=3)
     classifier.engine = chosen(classifier, runtime=runtime)
     found = classifier.views(images, ("draws", "probs"), seed=3)

@@ -13,9 +13,12 @@ from test_models_classifier import Plain, pictures, spec
 from torch import Tensor, nn
 
 from alaas import strategies
-from alaas.core.errors import ModelOutputInvalid
-from alaas.models import stochastic
+from alaas.config.model import DrawsSettings
+from alaas.core.errors import ModelOutputInvalid, ModelUnavailable
 from alaas.models.classifier import Classifier
+from alaas.models.stochastic.dropout import Pass
+from alaas.models.stochastic.dropout import masked as dropping
+from alaas.models.stochastic.masks import Masks
 
 
 class Copy(nn.Module):
@@ -47,7 +50,7 @@ def draw(
     n_drop: int = 10,
     *,
     count: int = 6,
-    seed: tuple[int, ...] = (0,),
+    seed: int = 0,
 ) -> NDArray[Any]:
     classifier = module if isinstance(module, Classifier) else Classifier(module, spec(8))
     return classifier.views(pictures(count, 8), ("draws",), n_drop=n_drop, seed=seed)["draws"]
@@ -141,7 +144,7 @@ def test_what_comes_before_the_only_dropout_runs_once() -> None:
     for module in (quick, slow):
         module[0].register_forward_hook(lambda *_: runs.append(1))
     classifiers = [Classifier(module, spec(8)) for module in (quick, slow)]
-    assert [one.parts.drops_last for one in classifiers] == [True, False]
+    assert [one.source and one.source.last for one in classifiers] == [True, False]
     found = []
     for classifier, passes in zip(classifiers, (1, 10), strict=True):
         runs.clear()
@@ -179,9 +182,10 @@ def test_a_head_that_does_not_read_what_was_dropped_is_not_given_it() -> None:
             self.dropout(x)
             return x
 
-    classifier = Classifier(network(Aside()), spec(8))
-    found, probs = draw(classifier), classifier.views(pictures(6, 8), ("probs",))["probs"]
-    assert_allclose(found, probs[:, None].repeat(10, axis=1), rtol=1e-6)
+    # All passes would be the same one.
+    assert "draws" not in Classifier(network(Aside()), spec(8)).provides
+    with pytest.raises(ModelUnavailable, match="does not reach its output"):
+        Classifier(network(Aside()), spec(8), drawing=DrawsSettings(p=0.2))
 
 
 @pytest.mark.parametrize(
@@ -214,8 +218,8 @@ LAYERS = {
 }
 
 
-def masked(layer: nn.Module, x: Tensor, rows: int, seed: int = 1) -> Tensor:
-    with stochastic._masked([layer.eval()], rows, torch.Generator().manual_seed(seed)):  # type: ignore[list-item]
+def masked(layer: Any, x: Tensor, rows: int, seed: int = 1) -> Tensor:
+    with dropping({layer.eval(): layer.p}, Pass(rows, Masks(seed, 0))):
         found: Tensor = layer(x)
     return found
 
@@ -260,7 +264,7 @@ def test_where_the_items_do_not_come_first_all_is_masked() -> None:
 
 def test_a_layer_that_runs_twice_has_two_masks() -> None:
     shared = nn.Dropout(0.5)
-    with stochastic._masked([shared.eval()], 1, torch.Generator()):
+    with dropping({shared.eval(): 0.5}, Pass(1, Masks(0, 0))):
         first, second = shared(torch.ones(1, 99)), shared(input=torch.ones(1, 99))
     assert not torch.equal(first, second)
 

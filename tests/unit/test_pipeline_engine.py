@@ -13,7 +13,17 @@ from numpy.typing import NDArray
 
 from alaas.config import ModelSettings, Preprocessing, StrategySettings, parse_parameters
 from alaas.core.errors import AlaasError
-from alaas.core.types import Admitted, Items, Notes, Plan, Scored, Selection, Spent, Views
+from alaas.core.types import (
+    Admitted,
+    Calibrated,
+    Items,
+    Notes,
+    Plan,
+    Scored,
+    Selection,
+    Spent,
+    Views,
+)
 from alaas.core.wire import Failure, Item, PoolInfo, QueryResponse
 from alaas.models.card import ModelCard
 from alaas.models.microbatch import MICRO_BATCH_BYTES, micro_batch
@@ -99,6 +109,10 @@ class Toy:
         arrays = {name: made[name](ids) for name in plan.needs}
         scored = self.scorer.add(plan, Views(items.seq, ids, arrays, "m1", failures))
         return Scored(scored.seq, scored.count, failures, SPENT)
+
+    async def calibrate(self, plan: Plan, notes: Notes) -> Calibrated:
+        self.asked.append("calibrate")
+        return self.scorer.calibrate(plan, notes)
 
     async def select(self, plan: Plan, notes: Notes) -> Selection:
         if self.choosing is not None:

@@ -7,9 +7,11 @@ from typing import Any, cast
 
 import pytest
 
+from alaas.config import Preprocessing
 from alaas.core.errors import NoReplica, NotReady
 from alaas.core.types import Items, Plan, Scored
 from alaas.core.wire import Failure
+from alaas.models.card import ModelCard
 from alaas.pipeline.engine import Engine
 from alaas.pipeline.slots import Slots
 from alaas.server import readiness
@@ -23,6 +25,8 @@ class Toy:
     """An engine that counts canaries, and may be stuck or lose them."""
 
     def __init__(self, *, stuck: bool = False, failures: tuple[Failure, ...] = ()) -> None:
+        spec = Preprocessing(size=(8, 8), mean=(0, 0, 0), std=(1, 1, 1))
+        self.card = ModelCard("toy", "python", "none", "m1", 2, (), 0, spec, ("probs",))
         self.slots = Slots(1)
         self.canaries = 0
         self.forgotten = 0

@@ -56,7 +56,8 @@ def responses(picked: st.SearchStrategy[Pick]) -> st.SearchStrategy[QueryRespons
     )  # fmt: skip
     receipts = st.builds(
         Receipt, strategy=TEXT, params=PARAMS, seed=WHOLE, budget=WHOLE, model=TEXT,
-        version=TEXT, pool_size=WHOLE,
+        version=TEXT, pool_size=WHOLE, calibrate=TEXT,
+        calibration=st.dictionaries(TEXT, FLOATS, max_size=3),
     )  # fmt: skip
     return st.builds(
         QueryResponse,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,11 +19,16 @@ def recording() -> Iterator[None]:
     """Let modules be recorded in operations that converters know, and without warnings."""
     fast = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)  # attention as one operation of torch's own
+    # A recording looks at every attribute, and a model of Transformers then warns of its loss.
+    talker = logging.getLogger("transformers")
+    level = talker.level
+    talker.setLevel(logging.ERROR)
     try:
         with torch.inference_mode(), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # that tracing is deprecated, and what it cannot see
             yield
     finally:
+        talker.setLevel(level)
         torch.backends.mha.set_fastpath_enabled(fast)
 
 

@@ -31,7 +31,7 @@ class Labelled(_message.Message):
     def __init__(self, item: _Optional[_Union[Item, _Mapping]] = ..., number: _Optional[float] = ..., name: _Optional[str] = ...) -> None: ...
 
 class Parameters(_message.Message):
-    __slots__ = ("budget", "strategy", "params", "seed", "n_drop", "on_item_error", "timeout_s", "model", "labelled", "cache", "pool")
+    __slots__ = ("budget", "strategy", "params", "seed", "n_drop", "on_item_error", "timeout_s", "model", "labelled", "cache", "pool", "calibrate")
     BUDGET_FIELD_NUMBER: _ClassVar[int]
     STRATEGY_FIELD_NUMBER: _ClassVar[int]
     PARAMS_FIELD_NUMBER: _ClassVar[int]
@@ -43,6 +43,7 @@ class Parameters(_message.Message):
     LABELLED_FIELD_NUMBER: _ClassVar[int]
     CACHE_FIELD_NUMBER: _ClassVar[int]
     POOL_FIELD_NUMBER: _ClassVar[int]
+    CALIBRATE_FIELD_NUMBER: _ClassVar[int]
     budget: float
     strategy: str
     params: _struct_pb2.Struct
@@ -54,7 +55,8 @@ class Parameters(_message.Message):
     labelled: _containers.RepeatedCompositeFieldContainer[Labelled]
     cache: bool
     pool: str
-    def __init__(self, budget: _Optional[float] = ..., strategy: _Optional[str] = ..., params: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., seed: _Optional[int] = ..., n_drop: _Optional[int] = ..., on_item_error: _Optional[str] = ..., timeout_s: _Optional[float] = ..., model: _Optional[str] = ..., labelled: _Optional[_Iterable[_Union[Labelled, _Mapping]]] = ..., cache: bool = ..., pool: _Optional[str] = ...) -> None: ...
+    calibrate: str
+    def __init__(self, budget: _Optional[float] = ..., strategy: _Optional[str] = ..., params: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., seed: _Optional[int] = ..., n_drop: _Optional[int] = ..., on_item_error: _Optional[str] = ..., timeout_s: _Optional[float] = ..., model: _Optional[str] = ..., labelled: _Optional[_Iterable[_Union[Labelled, _Mapping]]] = ..., cache: bool = ..., pool: _Optional[str] = ..., calibrate: _Optional[str] = ...) -> None: ...
 
 class QueryRequest(_message.Message):
     __slots__ = ("parameters", "items")
@@ -132,7 +134,7 @@ class Timings(_message.Message):
     def __init__(self, total_s: _Optional[float] = ..., stages: _Optional[_Mapping[str, StageTiming]] = ..., bottleneck: _Optional[str] = ...) -> None: ...
 
 class Receipt(_message.Message):
-    __slots__ = ("strategy", "params", "seed", "budget", "model", "version", "pool_size", "n_drop", "labelled_size")
+    __slots__ = ("strategy", "params", "seed", "budget", "model", "version", "pool_size", "n_drop", "labelled_size", "calibrate", "calibration")
     STRATEGY_FIELD_NUMBER: _ClassVar[int]
     PARAMS_FIELD_NUMBER: _ClassVar[int]
     SEED_FIELD_NUMBER: _ClassVar[int]
@@ -142,6 +144,8 @@ class Receipt(_message.Message):
     POOL_SIZE_FIELD_NUMBER: _ClassVar[int]
     N_DROP_FIELD_NUMBER: _ClassVar[int]
     LABELLED_SIZE_FIELD_NUMBER: _ClassVar[int]
+    CALIBRATE_FIELD_NUMBER: _ClassVar[int]
+    CALIBRATION_FIELD_NUMBER: _ClassVar[int]
     strategy: str
     params: _struct_pb2.Struct
     seed: int
@@ -151,7 +155,9 @@ class Receipt(_message.Message):
     pool_size: int
     n_drop: int
     labelled_size: int
-    def __init__(self, strategy: _Optional[str] = ..., params: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., seed: _Optional[int] = ..., budget: _Optional[int] = ..., model: _Optional[str] = ..., version: _Optional[str] = ..., pool_size: _Optional[int] = ..., n_drop: _Optional[int] = ..., labelled_size: _Optional[int] = ...) -> None: ...
+    calibrate: str
+    calibration: _struct_pb2.Struct
+    def __init__(self, strategy: _Optional[str] = ..., params: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., seed: _Optional[int] = ..., budget: _Optional[int] = ..., model: _Optional[str] = ..., version: _Optional[str] = ..., pool_size: _Optional[int] = ..., n_drop: _Optional[int] = ..., labelled_size: _Optional[int] = ..., calibrate: _Optional[str] = ..., calibration: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ...) -> None: ...
 
 class Warning(_message.Message):
     __slots__ = ("code", "message")
