@@ -36,9 +36,11 @@ class Mortal(Toy):
     def __init__(self, deaths: int = 1, *, at: int = 3, **rest: Any) -> None:
         super().__init__(**rest)
         self.deaths, self.at = deaths, at
+        self.begun: set[str] = set()
 
     async def process(self, plan: Plan, items: Any) -> Any:
         scored = await super().process(plan, items)
+        self.begun.add(plan.query)
         if len(self.cut) % 6 == self.at:
             self.die()
         return scored
@@ -91,10 +93,15 @@ def test_a_pool_that_cannot_be_read_again_is_refused() -> None:
 
 
 def test_what_dies_every_time_is_given_up() -> None:
-    engine = Mortal(ATTEMPTS + 5)
+    class Doomed(Mortal):
+        async def select(self, plan: Plan, notes: Notes) -> Selection:
+            self.die()
+            return await super().select(plan, notes)
+
+    engine = Doomed(100, at=-1)
     with pytest.raises(BooksLost):
         run(engine, Replay(source(PARTS)))
-    assert engine.deaths == 5
+    assert (engine.deaths, len(engine.begun)) == (100 - ATTEMPTS, ATTEMPTS)
 
 
 def test_a_push_begins_again_and_never_stores_a_part(tmp_path: Path) -> None:
