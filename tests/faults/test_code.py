@@ -71,6 +71,8 @@ DOORS = {
     "data/fetch.py": "a type of aiohttp; it asks through the door",
     "data/credentials.py": "an operator's credentials, from the vendor's own services",
     "models/reach.py": "whether the host of an operator's weights answers",
+    "models/repository.py": "the download of an operator's model, without code",
+    "models/timm.py": "the download of an operator's weights, without code",
     "models/weights.py": "the download of an operator's weights, with its hash",
     "server/links.py": "the stages of this server, on loopback",
     "server/replica.py": "whether a stage of this server listens, on loopback",
@@ -111,10 +113,13 @@ FORBIDDEN_CALLS = {
 }  # fmt: skip
 
 
+KNOWN_BY = {"models/weights.py": "pickle", "models/estimator.py": "joblib"}
+"""Modules that use one name of what could read code."""
+
+
 def test_row72_no_module_reads_what_could_run() -> None:
     for name, tree in MODULES.items():
-        # `pickle.UnpicklingError` is what torch raises for a file that wants to run code.
-        known = set(imported(tree)) - ({"pickle"} if name == "models/weights.py" else set())
+        known = set(imported(tree)) - {KNOWN_BY.get(name)}
         bad = [
             one for one in known if f"{one}.".startswith(tuple(f"{m}." for m in FORBIDDEN_MODULES))
         ]
@@ -122,18 +127,30 @@ def test_row72_no_module_reads_what_could_run() -> None:
         for call, keywords in calls(tree):
             assert call not in FORBIDDEN_CALLS, (name, call)
             assert keywords.get("shell", "False") == "False", (name, call)
-            assert "trust_remote_code" not in keywords, (name, call)
+            # An operator allows code by that knob alone, and then the commit must be named.
+            trusted = keywords.get("trust_remote_code", "False")
+            assert trusted in {"False", "settings.allow_code"}, (name, call)
             if call == "torch.load":
                 assert keywords.get("weights_only") == "True", name
             if call in {"np.load", "numpy.load"}:
                 assert keywords.get("allow_pickle", "False") == "False", name
 
 
-def test_row72_pickle_is_known_for_the_name_of_an_error_alone() -> None:
-    tree = MODULES["models/weights.py"]
-    used = [one for one in ast.walk(tree) if isinstance(one, ast.Attribute)]
-    names = {one.attr for one in used if ast.unparse(one.value) == "pickle"}
-    assert names == {"UnpicklingError"}
+@pytest.mark.parametrize(
+    ("name", "module", "only"),
+    [
+        # What torch raises for a file that wants to run code.
+        ("models/weights.py", "pickle", "UnpicklingError"),
+        # It writes what it hashes, and reads nothing.
+        ("models/estimator.py", "joblib", "hash"),
+    ],
+)
+def test_row72_what_could_read_code_is_known_for_one_name_alone(
+    name: str, module: str, only: str
+) -> None:
+    assert KNOWN_BY[name] == module
+    used = [one for one in ast.walk(MODULES[name]) if isinstance(one, ast.Attribute)]
+    assert {one.attr for one in used if ast.unparse(one.value) == module} == {only}
 
 
 def test_row72_nothing_is_unpickled_between_processes() -> None:
