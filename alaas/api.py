@@ -91,18 +91,19 @@ def select(
     from alaas.data.sources import items, labelled_items
 
     rows = vectors.matrix(source) if vectors.is_array(source) else None
-    pool = items(source) if rows is None else vectors.as_items(rows)  # type: ignore[arg-type]
+    pool = items(source) if rows is None else vectors.as_items(rows)
+    known: Any = labelled  # of which mypy cannot tell a pair of arrays from a tuple of pairs
     if isinstance(labelled, tuple) and len(labelled) == 2 and vectors.is_array(labelled[0]):
         # An estimator numbers its classes by their place among those that it was fitted on.
         classes = getattr(getattr(model, "model", model), "classes_", ())
-        labelled = vectors.as_labelled(*labelled, classes=classes)
+        known = vectors.as_labelled(known[0], known[1], classes=classes)
     parameters = {
         "budget": count(budget, len(pool)),
         "strategy": strategy,
         "params": dict(params or {}),
         "seed": seed,
         "n_drop": n_drop,
-        "labelled": [one.to_json() for one in labelled_items(labelled)] if labelled else None,
+        "labelled": [one.to_json() for one in labelled_items(known)] if known else None,
         "calibrate": calibrate,
         "on_item_error": on_item_error,
     }

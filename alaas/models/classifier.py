@@ -16,7 +16,7 @@ from alaas.config import Inputs, Preprocessing
 from alaas.config.model import DrawsSettings
 from alaas.core.errors import ModelOutputInvalid, ModelUnavailable
 from alaas.models.anatomy import Anatomy, dissect
-from alaas.models.entry import entry, noise, portions
+from alaas.models.entry import MANY_TOKENS, TOKENS, entry, noise, portions
 from alaas.models.fingerprint import fingerprint
 from alaas.models.forward import Forward
 from alaas.models.heads import flat, gradient_lengths
@@ -152,7 +152,9 @@ class Classifier:
             n_drop = min(N_DROP, (self.source and self.source.most) or N_DROP)
         shapes = self._shapes(n_drop)
         arrays = {name: np.empty((len(batch), *shapes[name]), np.float32) for name in shapes}
-        for rows, part in portions(self.inputs, batch, self._most) if len(batch) else ():
+        tokens = TOKENS if self.device.type == "cpu" else MANY_TOKENS
+        parts = portions(self.inputs, batch, self._most, tokens=tokens) if len(batch) else ()
+        for rows, part in parts:
             made = self._computed(part, needs, n_drop, seed, rank or _certain)
             for name, array in made.items():
                 _check_shape(name, array.shape, (len(rows), *shapes[name]))

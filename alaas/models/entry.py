@@ -23,8 +23,15 @@ from torch import Tensor, nn
 from alaas.config import Characters, Inputs, Preprocessing, Tokenization
 from alaas.core.arrays import PADDING
 
-TOKENS = 2_048
-"""Tokens, padding among them, of the texts that go through a network at once."""
+TOKENS = 512
+"""Tokens, padding among them, of the texts that go through a network at once on a processor.
+
+As few as keep what a layer makes of them in its cache: with 2,048 of them MiniLM had 0.7 to
+0.9 of the tokens per second, as `benchmarks/models_text.py` counts them.
+"""
+
+MANY_TOKENS = 8_192
+"""The same elsewhere: a GPU wants as many as there are."""
 
 
 class Normalisation(nn.Module):
@@ -105,11 +112,13 @@ Portion: TypeAlias = tuple[NDArray[np.intp], NDArray[Any]]
 """Numbers of some rows, and these rows."""
 
 
-def portions(inputs: Inputs, batch: NDArray[Any], most: int | None = None) -> Iterator[Portion]:
+def portions(
+    inputs: Inputs, batch: NDArray[Any], most: int | None = None, *, tokens: int = TOKENS
+) -> Iterator[Portion]:
     """Cut a micro-batch into what goes through a network at once.
 
     Texts are sorted by length, so that little of a portion is padding, and a portion has
-    `TOKENS` at most, or one text. Of everything else, `most` go at once.
+    `tokens` at most, or one text. Of everything else, `most` go at once.
 
     Yields:
         Row numbers, and those rows without columns that are all padding.
@@ -125,6 +134,6 @@ def portions(inputs: Inputs, batch: NDArray[Any], most: int | None = None) -> It
     start = 0
     while start < len(order):
         longest = int(lengths[order[start]])
-        rows = order[start : start + max(1, TOKENS // longest)]
+        rows = order[start : start + max(1, tokens // longest)]
         yield rows, batch[rows, :longest]
         start += len(rows)

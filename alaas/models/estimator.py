@@ -148,7 +148,7 @@ class EstimatorNetwork(nn.Module):
     def _features(self, items: Any) -> Tensor | None:
         """(B, D) what the last step receives, where that is numbers, and not too many."""
         made = items if self._before is None else self._before.transform(items)
-        shape = getattr(made, "shape", ())
+        shape: tuple[int, ...] = getattr(made, "shape", ())
         if len(shape) != 2 or shape[1] > MOST_DIM:
             return None
         dense = made.toarray() if hasattr(made, "toarray") else np.asarray(made)

@@ -75,12 +75,10 @@ def _find(
     if path.is_dir():
         return path
     from huggingface_hub import constants, snapshot_download
-    from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
+    from huggingface_hub.errors import HFValidationError
 
     try:
-        cached = Path(snapshot_download(name, revision=revision, local_files_only=True))
-    except LocalEntryNotFoundError:
-        cached = None
+        cached = _cached(name, revision)
     except HFValidationError as error:
         raise ModelUnavailable(
             f"there is no folder {name!r}, and no repository of the hub is called so"
@@ -102,6 +100,17 @@ def _find(
         f"{constants.ENDPOINT} does not give it ({fault}). Offline, set `name` to a folder with "
         f"{files}, or copy the cache of a machine that has it (HF_HOME moves it)"
     )
+
+
+def _cached(name: str, revision: str | None) -> Path | None:
+    """The folder of the cache that has files of a repository, if there is one."""
+    from huggingface_hub import try_to_load_from_cache
+
+    for file in ("config.json", "modules.json", *TOKENIZERS):
+        found = try_to_load_from_cache(name, file, revision=revision)
+        if isinstance(found, str):
+            return Path(found).parent
+    return None
 
 
 def _fault(error: Exception, revision: str | None) -> str:

@@ -92,8 +92,9 @@ def _published(name: str, tags: list[str], wanted: str | None) -> nn.Module:
         raise ModelUnavailable(_no_weights(name.partition(".")[0], "default", tags))
     if not stated.hf_hub_id or stated.hf_hub_filename or stated.custom_load:
         # Elsewhere, or in a form of its own: timm knows where and how.
-        if fault := unreachable(stated.url) if stated.url and not stated.hf_hub_id else None:
-            raise ModelUnavailable(f"{name} needs {stated.url}, which cannot be read ({fault})")
+        url = stated.url if isinstance(stated.url, str) and not stated.hf_hub_id else ""
+        if fault := unreachable(url) if url else None:
+            raise ModelUnavailable(f"{name} needs {url}, which cannot be read ({fault})")
         with tensors_only():
             return _made(name, pretrained=True)
     repository, _, revision = stated.hf_hub_id.partition("@")
@@ -147,9 +148,9 @@ def _from_file(name: str, path: Path) -> nn.Module:
 
 def _preset(network: nn.Module, name: str) -> Preprocessing:
     """What timm's own transforms do for its evaluation, in our words."""
-    from timm.data import resolve_model_data_config
+    from timm.data.config import resolve_model_data_config
 
-    stated: Mapping[str, Any] = resolve_model_data_config(network)
+    stated: Mapping[str, Any] = resolve_model_data_config(network)  # type: ignore[no-untyped-call]
     channels, height, width = stated["input_size"]
     mode = stated["crop_mode"]
     if channels != 3 or mode not in {"center", "squash"}:
@@ -170,7 +171,7 @@ def _preset(network: nn.Module, name: str) -> Preprocessing:
 
 def _categories(network: nn.Module) -> tuple[str, ...]:
     """Names of the classes of ImageNet, where it is those that it knows."""
-    from timm.data import ImageNetInfo, infer_imagenet_subset
+    from timm.data.imagenet_info import ImageNetInfo, infer_imagenet_subset
 
     subset = infer_imagenet_subset(network)
     return tuple(ImageNetInfo(subset).label_descriptions()) if subset else ()

@@ -64,7 +64,7 @@ def _folder(repository: str, commit: str) -> Path:
     if fault is None:
         try:
             with contextlib.redirect_stdout(io.StringIO()):
-                torch.hub.list(
+                torch.hub.list(  # type: ignore[no-untyped-call]
                     f"{repository}:{commit}", skip_validation=True, trust_repo=True, verbose=False
                 )
         except Exception as error:  # noqa: BLE001  # a network, a disk, or the code itself

@@ -508,14 +508,18 @@ def _kept(
         return needed
     needed = scaled(needed, calibration)
     if strategy.kind == "scorer":
-        measured = [name for name in MEASURED.values() if name in needed]
-        if measured:
-            scores = scores_of(plan, needed[measured[0]])
-        else:
-            scores = registry.score(strategy, needed, plan.params)
+        scores = _scores(plan, needed)
         return {"scores": scores, **registry.kept(needed, Wrappers.of(plan.params))}
     registry.check_pool(strategy, needed)
     return needed
+
+
+def _scores(plan: Plan, views: Mapping[str, NDArray[Any]]) -> NDArray[np.floating]:
+    """The scores of some rows: of the model's predictions, or of what it has made of many."""
+    for name in MEASURED.values():
+        if name in views:
+            return scores_of(plan, views[name])
+    return registry.score(registry.get(plan.strategy), views, plan.params)
 
 
 def _labelled(

@@ -3,6 +3,7 @@
 # No `from __future__ import annotations`: Jina reads the annotations of the endpoints.
 
 import asyncio
+import json
 import os
 import warnings
 from collections.abc import Awaitable, Callable
@@ -285,9 +286,9 @@ class Scorer(Stage):
     store of views.
     """
 
-    def __init__(self, *, card: dict[str, Any], **rest: Any) -> None:
+    def __init__(self, *, card: str, **rest: Any) -> None:
         super().__init__(**rest)
-        model, tree = ModelCard.from_json(card), self._settings
+        model, tree = ModelCard.from_json(json.loads(card)), self._settings
         self._kept = keep(tree.store, addresses=False)
         self._scorer = scorer.Scorer(
             self._kept.features, self._kept.pools, space=model.space, model=model.digest

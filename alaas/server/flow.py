@@ -6,6 +6,7 @@ is ours: Jina starts a Flow once, and whatever dies then stays dead.
 
 from __future__ import annotations
 
+import json
 import multiprocessing
 import os
 import socket
@@ -67,7 +68,8 @@ class Crew:
         known: Mapping[str, Any] = {
             "settings": settings.model_dump_json(),
             "preprocessing": card.preprocessing.model_dump_json(),
-            "card": card.to_json(),
+            # As text: of what Jina passes on, an empty string becomes None.
+            "card": json.dumps(card.to_json()),
         }
         for place in self.places:
             given = self._args[place].uses_with

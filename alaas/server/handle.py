@@ -76,14 +76,14 @@ class Server:
             port: The port, or a list, one a protocol.
             host: Address to listen on.
             job_name: Name of the service.
-            model_hub: ``torchvision``, or ``pytorch/vision:...``, which means the same.
+            model_hub: Any hub of the configuration; ``pytorch/vision:...`` means torchvision.
             model_name: Name of the model.
             device: cpu, cuda, cuda:0, mps or auto.
             strategy: Any name or alias of `alaas strategies`.
             batch_size: Items in a micro-batch, or ``auto``.
             replica: Copies of the model, or ``auto``.
-            tokenizer: For text models.
-            transformers_task: For text models.
+            tokenizer: Tokenizer of a model of Transformers, which this makes of the model.
+            transformers_task: Its task, such as ``text-classification``, likewise.
             block: Return only when the server has ended, on SIGINT or SIGTERM. With False,
                 return as soon as it is ready; `stop` ends it.
 

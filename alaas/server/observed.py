@@ -6,7 +6,7 @@ from time import monotonic
 
 from prometheus_client import Histogram
 
-from alaas.core.types import Admitted, Items, Notes, Plan, Scored, Selection
+from alaas.core.types import Admitted, Calibrated, Items, Notes, Plan, Scored, Selection
 from alaas.core.wire import PoolInfo
 from alaas.pipeline.engine import Engine
 from alaas.pipeline.slots import Slots
@@ -58,6 +58,11 @@ class Observed:
             selection = await self._engine.select(plan, notes)
         self._metrics.chosen(seconds=monotonic() - started)
         return selection
+
+    async def calibrate(self, plan: Plan, notes: Notes) -> Calibrated:
+        """Fit the scaling of a query to its labelled items, for all that is scored then."""
+        with self._tracing.span("calibrate", {"alaas.calibrate": plan.calibrate}):
+            return await self._engine.calibrate(plan, notes)
 
     async def discard(self, plan: Plan) -> None:
         """Forget a query that will not be finished."""

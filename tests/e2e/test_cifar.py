@@ -35,7 +35,7 @@ def loop(paths: list[Path]) -> dict[str, int]:
     network = import_module("cifar_resnet").resnet20().eval()
     network.load_state_dict(load_file(WEIGHTS))
     mean, std = (np.array(one, np.float32) for one in (MEAN, STD))
-    predicted = {}
+    predicted: dict[str, int] = {}
     with torch.inference_mode():
         for start in range(0, len(paths), 500):
             part = paths[start : start + 500]

@@ -62,6 +62,7 @@ def test_push_choose_and_delete(client: Client, paths: list[str]) -> None:
         assert stored.uris == sent.uris, strategy
         assert stored.receipt == sent.receipt
         assert stored.timings.stages["infer"].hits == 300
+        assert stored.timings.stages["fetch"].busy_s == 0  # nobody asks for what is stored with it
     client.delete_pool("street/one")
     assert client.pools() == []
     with pytest.raises(errors.UnknownPool):

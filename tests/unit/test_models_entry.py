@@ -28,16 +28,16 @@ def texts(lengths: list[int]) -> np.ndarray[Any, Any]:
     return batch
 
 
-@given(st.lists(st.integers(1, 700), min_size=1, max_size=40))
-def test_portions_are_the_whole_sorted_by_length(lengths: list[int]) -> None:
+@given(st.lists(st.integers(1, 700), min_size=1, max_size=40), st.sampled_from([64, TOKENS, 9_000]))
+def test_portions_are_the_whole_sorted_by_length(lengths: list[int], tokens: int) -> None:
     batch = texts(lengths)
     seen: list[int] = []
     before = max(lengths)
-    for rows, part in portions(TEXT, batch):
+    for rows, part in portions(TEXT, batch, tokens=tokens):
         longest = part.shape[1]
         assert longest == max(lengths[row] for row in rows) <= before
         before = min(lengths[row] for row in rows)
-        assert len(rows) == 1 or part.size <= TOKENS
+        assert len(rows) == 1 or part.size <= tokens
         assert_array_equal(part, batch[rows, :longest])
         seen += rows.tolist()
     assert sorted(seen) == list(range(len(lengths)))

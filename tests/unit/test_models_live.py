@@ -136,7 +136,7 @@ class TestNetworks:
     def test_are_not_mistaken_for_what_they_were(self) -> None:
         module = network()
         before = alaas.select(ROWS, 8, model=module)
-        nn.init.normal_(module[0].weight)
+        nn.init.normal_(module.get_parameter("0.weight"))
         after = alaas.select(ROWS, 8, model=module)
         assert before.receipt.model != after.receipt.model
         assert before.ids != after.ids
@@ -172,7 +172,7 @@ class TestNetworks:
 
     def test_that_cannot_be_copied(self) -> None:
         module = network()
-        module.made = module[0].weight * 2  # type: ignore[assignment]  # no leaf
+        module.made = module.get_parameter("0.weight") * 2  # no leaf
         with pytest.raises(Unavailable, match="Sequential cannot be copied: RuntimeError: Only"):
             live.load(module, dim=6)
 
@@ -306,11 +306,11 @@ class TestOfTransformers:
         words = ["[PAD]", "[UNK]", "good", "bad", "film", "number"]
         tokens = Tokenizer(models.WordLevel({one: n for n, one in enumerate(words)}, "[UNK]"))
         tokens.pre_tokenizer = pre_tokenizers.Whitespace()
-        tokenizer = PreTrainedTokenizerFast(
+        tokenizer = PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
             tokenizer_object=tokens, unk_token="[UNK]", pad_token="[PAD]"
         )
         torch.manual_seed(0)
-        config = BertConfig(
+        config = BertConfig(  # type: ignore[call-arg]
             vocab_size=6, hidden_size=16, num_hidden_layers=1, num_attention_heads=2,
             intermediate_size=16, max_position_embeddings=32, num_labels=3,
         )  # fmt: skip

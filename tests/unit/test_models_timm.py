@@ -13,6 +13,8 @@ import torch
 from numpy.testing import assert_allclose
 from pictures import LIMITS, encoded, picture
 from safetensors.torch import save_file
+from timm.data.config import resolve_model_data_config
+from timm.data.transforms_factory import create_transform
 from torch import Tensor, nn
 
 from alaas.config import ModelSettings, Preprocessing
@@ -156,9 +158,9 @@ def test_without_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
 )  # fmt: skip
 def test_a_picture_is_prepared_as_timm_prepares_it(name: str) -> None:
     bare = nn.Identity()
-    bare.pretrained_cfg = timm.get_pretrained_cfg(name).to_dict()  # type: ignore[assignment,union-attr]
+    bare.pretrained_cfg = timm.get_pretrained_cfg(name).to_dict()  # type: ignore[union-attr]
     spec = hub._preset(bare, name)
-    theirs = timm.data.create_transform(**timm.data.resolve_model_data_config(bare))
+    theirs = create_transform(**resolve_model_data_config(bare))  # type: ignore[no-untyped-call]
     image = picture(301, 233, seed=4)
     wanted = theirs(image)
     raws = Raws(0, (Raw("a", encoded(image)),))
@@ -185,5 +187,5 @@ def test_preprocessing_that_is_not_known_has_to_be_named(stated: dict[str, Any],
 
 
 def test_preprocessing_of_ones_own_goes_first() -> None:
-    own = Preprocessing(size=64, resize=64, mean=(0, 0, 0), std=(1, 1, 1))
+    own = Preprocessing(size=(64, 64), resize=64, mean=(0, 0, 0), std=(1, 1, 1))
     assert load(settings(preprocess=own)).card.preprocessing == own
