@@ -15,12 +15,12 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.modules.dropout import _DropoutNd
 
-from alaas.core.errors import ModelUnavailable
+from alaas.core.errors import ModelOutputInvalid, ModelUnavailable
 from alaas.models import heads
 from alaas.models.output import Output
 from alaas.models.reason import reason
 from alaas.models.stochastic.dropout import is_dropout
-from alaas.models.tasks import TASKS, Unfit, shape_of
+from alaas.models.tasks import TASKS, shape_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,7 +176,7 @@ def _made(network: nn.Module, example: Tensor) -> Any:
 def _read(output: Output, made: Any) -> Any:
     """What a network returned, as its task reads it."""
     task = TASKS[output]
-    with contextlib.suppress(Unfit):
+    with contextlib.suppress(ModelOutputInvalid):
         found = task.read(made)
         if len(found) == 1:
             return found

@@ -34,10 +34,6 @@ Rank = Callable[[NDArray[np.floating]], NDArray[np.floating]]
 """How uncertain each of R predictions is, >= 0: of (R, C) probabilities, or (R, T, C) draws."""
 
 
-class Unfit(ModelOutputInvalid):
-    """A network returned something else than its task has as its rule."""
-
-
 @dataclass(frozen=True, slots=True)
 class Reduction:
     """How the uncertainties of an item's predictions become that of the item.
@@ -86,7 +82,7 @@ class Task(Protocol):
         """What a network returned, in the one form that `probs` takes.
 
         Raises:
-            Unfit: It is something else.
+            ModelOutputInvalid: It is something else.
         """
         ...
 
@@ -144,14 +140,16 @@ class Boxes:
     def read(self, made: Any) -> list[Tensor]:
         """The logits or scores of each item's boxes."""
         if not isinstance(made, Sequence):
-            raise Unfit(f"the model returned {shape_of(made)}; expected {self.rule}")
+            raise ModelOutputInvalid(f"the model returned {shape_of(made)}; expected {self.rule}")
         return [self._of_one(one) for one in made]
 
     def _of_one(self, one: Any) -> Tensor:
         for name, dims in (("logits", 2), ("scores", 1)):
             if isinstance(one, Mapping) and name in one:
                 return _checked(self, one[name], dims)
-        raise Unfit(f"the model returned {shape_of(one)} for an item; expected {self.rule}")
+        raise ModelOutputInvalid(
+            f"the model returned {shape_of(one)} for an item; expected {self.rule}"
+        )
 
     def probs(self, made: Sequence[Tensor]) -> list[Tensor]:
         """(R, C) of logits, (R, 2) of scores or of the logits of one class."""
@@ -218,7 +216,7 @@ def _is_or_is_not(logits: Tensor) -> Tensor:
 
 def _checked(task: Task, made: Any, dims: int) -> Tensor:
     if not torch.is_tensor(made) or made.ndim != dims:
-        raise Unfit(f"the model returned {shape_of(made)}; expected {task.rule}")
+        raise ModelOutputInvalid(f"the model returned {shape_of(made)}; expected {task.rule}")
     found: Tensor = made
     return found
 

@@ -144,11 +144,11 @@ def test_bad_items_are_listed(photos: Path, tmp_path: Path) -> None:
         alaas.select(pool, 3, model=MODEL, on_item_error="fail")
 
 
-def test_progress_is_told(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("ALAAS_STORE__CACHE", "false")  # what is known already is told at once
+def test_progress_is_told(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))  # what is known already is told at once
     news: list[Progress] = []
     alaas.select(photos, 1, model=MODEL, on_progress=news.append)
-    assert len(news) == 6  # five micro-batches, and the end
+    assert len(news) == 7  # four micro-batches, the rest in two pieces, and the end
     assert news[-1] == Progress(SIZE, 0, SIZE, SIZE)
 
 
