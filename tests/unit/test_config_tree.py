@@ -122,7 +122,8 @@ class TestModel:
     @pytest.mark.parametrize("key", ["tokenizer", "task"])
     def test_a_tokenizer_or_a_task_means_transformers(self, key: str) -> None:
         assert model(**{key: "bert"}).hub == "huggingface"
-        assert model(**{key: "bert"}, hub="torchvision").hub == "torchvision"
+        refused = refusals(ModelSettings, {key: "bert", "hub": "torchvision"})[key]
+        assert refused.startswith("has no meaning with hub torchvision")
 
     def test_code_of_a_hub_runs_only_where_both_are_named(self) -> None:
         repository = f"owner/repo:{'a' * 40}"
