@@ -99,14 +99,18 @@ class Fetcher:
             The contents and the failures, each in pool order.
         """
         noted: dict[str, Known] = {}
-        local = [item for item in items.items if self._is_file(item)]
+        # What came with the item needs no task of its own, which would cost more than it does.
+        here = [item for item in items.items if _is_here(item)]
+        rest = [item for item in items.items if not _is_here(item)]
+        local = [item for item in rest if self._is_file(item)]
         parts = await asyncio.gather(
-            asyncio.gather(*(self._other(i, noted) for i in items.items if not self._is_file(i))),
+            asyncio.gather(*(self._other(i, noted) for i in rest if not self._is_file(i))),
             *(asyncio.to_thread(self._files, part, noted) for part in _cut(local, _FILES_A_HOP)),
         )
         await self._note(noted)
         place = {item.id: row for row, item in enumerate(items.items)}
-        outcomes = sorted((one for part in parts for one in part), key=lambda one: place[one.id])
+        found = [*map(self._here, here), *(one for part in parts for one in part)]
+        outcomes = sorted(found, key=lambda one: place[one.id])
         return Raws(
             seq=items.seq,
             raws=tuple(one for one in outcomes if isinstance(one, Raw)),
@@ -191,11 +195,19 @@ class Fetcher:
                     noted[uri] = record
         return outcomes
 
-    async def _other(self, item: Item, noted: dict[str, Known]) -> Raw | Failure:
+    def _here(self, item: Item) -> Raw | Failure:
+        """What came with an item, and is small."""
         try:
             if item.text is not None:
                 data = self._text(item.text)
                 return Raw(item.id, data, is_text=True, digest=digest(data, is_text=True))
+            data = self._blob(item.blob or b"")
+            return Raw(item.id, data, digest=digest(data))
+        except ItemError as error:
+            return _failed(item, error)
+
+    async def _other(self, item: Item, noted: dict[str, Known]) -> Raw | Failure:
+        try:
             if item.blob is not None:
                 data = self._blob(item.blob)
                 return Raw(item.id, data, digest=await _digest(data))
@@ -260,6 +272,11 @@ def _has_address(item: Item) -> bool:
 
 def _failed(item: Item, error: ItemError) -> Failure:
     return Failure(item.id, "fetch", error.code, error.message, uri=item.uri)
+
+
+def _is_here(item: Item) -> bool:
+    """Whether an item has come with its content, and that is small."""
+    return item.text is not None or (item.blob is not None and len(item.blob) < _SMALL)
 
 
 async def _digest(data: bytes) -> str:

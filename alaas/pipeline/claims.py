@@ -40,15 +40,17 @@ class Claims:
                 running.set_result(None)
 
 
-def key_of(plan: Plan, item: Item, digest: str) -> Key | None:
-    """What an item is claimed under: its views, and its content or else its address.
+def claimed(plan: Plan) -> frozenset[str]:
+    """The views that a query claims; none where nothing is kept that another one could find."""
+    if not plan.cache or not plan.needs:
+        return frozenset()
+    return frozenset(stored_names(plan, computed(plan.needs, head=bool(plan.head_draws))))
 
-    None where nothing is kept that another query could find.
-    """
+
+def key_of(views: frozenset[str], item: Item, digest: str) -> Key | None:
+    """What an item is claimed under: the views, and its content or else its address."""
     content = digest or item.uri
-    if not plan.cache or not plan.needs or not content:
-        return None
-    return frozenset(stored_names(plan, computed(plan.needs, head=bool(plan.head_draws)))), content
+    return (views, content) if views and content else None
 
 
 def computed(needs: Iterable[str], *, head: bool = False) -> tuple[str, ...]:

@@ -12,7 +12,7 @@ from typing import NamedTuple
 from alaas.core.digest import digest
 from alaas.core.types import Admitted, Items, Plan, Scored
 from alaas.core.wire import Item
-from alaas.pipeline.claims import Key, key_of
+from alaas.pipeline.claims import Key, claimed, key_of
 from alaas.pipeline.engine import Engine
 
 log = logging.getLogger(__name__)
@@ -64,6 +64,7 @@ class Feed:
         self._admitted = admitted
         self._scored = scored
         self._seq = count()
+        self._views = claimed(plan)
         self._claimed: set[Key] = set()
 
     async def run(self, parts: AsyncIterable[list[Member]]) -> None:
@@ -117,7 +118,7 @@ class Feed:
         """Those that no other query computes just now; the others are waited for."""
         ours, theirs, ends = [], [], []
         for member in missing:
-            key = key_of(self._plan, member.item, member.digest)
+            key = key_of(self._views, member.item, member.digest)
             running = None if key is None else self._engine.claims.claim(key)
             if running is not None:
                 theirs.append(member)
@@ -159,7 +160,7 @@ class Feed:
 
     async def _through(self, items: Items, members: list[Member]) -> None:
         scored = await self._engine.process(self._plan, items)
-        keys = {key_of(self._plan, member.item, member.digest) for member in members}
+        keys = {key_of(self._views, member.item, member.digest) for member in members}
         done = {key for key in keys if key is not None and key in self._claimed}
         self._claimed -= done
         self._engine.claims.release(done)
