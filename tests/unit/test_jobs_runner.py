@@ -151,7 +151,7 @@ def test_a_stage_that_is_away_is_waited_for(settings: Settings) -> None:
             if failing:
                 raise failing.pop()
 
-        async with Office(settings, Toy(during=when_real(fail))) as office:
+        async with Office(settings, Toy(batch_size=2, during=when_real(fail))) as office:
             ended = await end(office, await submit(office, 2))
         assert (ended.state, ended.attempt) == ("succeeded", 3)
 

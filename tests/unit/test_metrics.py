@@ -331,7 +331,7 @@ def test_what_stages_spend_is_counted_as_it_happens() -> None:
         Failure("i0", "fetch", "uri_blocked", "no"),
         Failure("i1", "fetch", "fetch_timeout", "no"),
     ]
-    service = served(Reading(batch_size=4, lost=lost))
+    service = served(Reading(batch_size=3, lost=lost))
     in_time(service.query({"budget": 2}, source([pool(6)])))
     found = figures(service)
     for stage, spent in SPENT.items():

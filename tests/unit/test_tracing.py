@@ -106,7 +106,7 @@ def ask(service: Service, document: Any, **headers: str) -> asgi_calls.Answer:
 
 
 def test_a_query_is_a_tree(collector: Collector) -> None:
-    service = traced(Reading(batch_size=4), collector.url)
+    service = traced(Reading(batch_size=3), collector.url)
     answer = ask(service, body(6), traceparent=PARENT, **{"X-Request-ID": "mine-1"})
     assert answer.status == 200
     service.tracing.close()
