@@ -6,16 +6,13 @@ import threading
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from alaas.config import Tokenization
-from alaas.core.arrays import PADDING
 from alaas.core.types import Batch, Raw, Raws
-from alaas.core.wire import Failure
 from alaas.data.problem import ItemError
+from alaas.data.sift import padded, sift
 
 if TYPE_CHECKING:
-    from tokenizers import Tokenizer
+    from tokenizers import Encoding, Tokenizer
 
 
 def tokenize(raws: Raws, inputs: Tokenization) -> Batch:
@@ -31,37 +28,23 @@ def tokenize(raws: Raws, inputs: Tokenization) -> Batch:
         it: what marks the end of a text stays. One without any tokens of its own, and an
         item that is no text, has no row but a failure: ``empty_text`` or ``wrong_modality``.
     """
-    failures = list(raws.failures)
-    texts: list[tuple[Raw, str]] = []
-    for raw in raws.raws:
-        try:
-            texts.append((raw, text_of(raw)))
-        except ItemError as error:
-            failures.append(Failure(raw.id, "preprocess", error.code, error.message))
     tokenizer, own = _tokenizer(inputs.file, inputs.max_tokens)
-    encodings = tokenizer.encode_batch_fast([text for _, text in texts])
-    good: list[Raw] = []
-    rows: list[list[int]] = []
-    cut = 0
-    for (raw, _), encoding in zip(texts, encodings, strict=True):
+    texts = sift(raws, text_of)
+    # All at once, on every core; only then are those known of which nothing is left.
+    made = tokenizer.encode_batch_fast(list(texts.values))
+    encodings = {raw.id: encoding for raw, encoding in zip(texts.raws, made, strict=True)}
+
+    def tokens(raw: Raw) -> Encoding:
+        encoding = encodings[raw.id]
         if len(encoding.ids) <= own:
             message = "there is nothing in the text that the model's tokenizer keeps"
-            failures.append(Failure(raw.id, "preprocess", "empty_text", message))
-            continue
-        good.append(raw)
-        rows.append(encoding.ids)
-        cut += bool(encoding.overflowing)
-    array = np.full((len(rows), max(map(len, rows), default=0)), PADDING, np.int32)
-    for row, ids in zip(array, rows, strict=True):
-        row[: len(ids)] = ids
-    return Batch(
-        seq=raws.seq,
-        ids=tuple(raw.id for raw in good),
-        array=array,
-        failures=tuple(failures),
-        digests=tuple(raw.digest for raw in good),
-        cut=cut,
-    )
+            raise ItemError("empty_text", message)
+        return encoding
+
+    found = sift(Raws(raws.seq, texts.raws, texts.failures), tokens)
+    rows = [encoding.ids for encoding in found.values]
+    cut = sum(bool(encoding.overflowing) for encoding in found.values)
+    return found.batch(raws.seq, padded(rows), cut=cut)
 
 
 def text_of(raw: Raw) -> str:

@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 from alaas.config import Vectors
 from alaas.core.errors import ValidationFailed
 from alaas.core.types import Batch, Raw, Raws
-from alaas.core.wire import Failure, Item, Labelled
+from alaas.core.wire import Item, Labelled
 from alaas.data.problem import ItemError
+from alaas.data.sift import sift
 
 _TYPE = np.dtype("<f4")
 
@@ -86,22 +87,9 @@ def read(raws: Raws, inputs: Vectors) -> Batch:
         ``wrong_dimension``, one with NaN or infinity ``not_finite``, a text
         ``wrong_modality``.
     """
-    good: list[Raw] = []
-    rows: list[NDArray[np.float32]] = []
-    failures = list(raws.failures)
-    for raw in raws.raws:
-        try:
-            rows.append(_row(raw, inputs.dim))
-            good.append(raw)
-        except ItemError as error:
-            failures.append(Failure(raw.id, "preprocess", error.code, error.message))
-    return Batch(
-        seq=raws.seq,
-        ids=tuple(raw.id for raw in good),
-        array=np.stack(rows) if rows else np.empty((0, inputs.dim), np.float32),
-        failures=tuple(failures),
-        digests=tuple(raw.digest for raw in good),
-    )
+    found = sift(raws, lambda raw: _row(raw, inputs.dim))
+    rows = np.stack(found.values) if found.values else np.empty((0, inputs.dim), np.float32)
+    return found.batch(raws.seq, rows)
 
 
 def _row(raw: Raw, dim: int) -> NDArray[np.float32]:

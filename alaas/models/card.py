@@ -11,12 +11,12 @@ from alaas.config import Inputs, Modality, ModelSettings, read_inputs
 from alaas.models.output import Output
 
 Runtime: TypeAlias = Literal["torch", "openvino", "onnxruntime", "sklearn"]
+Precision: TypeAlias = Literal["fp32", "bf16", "fp16"]
+
 WAYS_OUT = (
     "set draws.by to dropconnect, ensemble or (for pictures) augment, or draws.head_only to true"
 )
 """How a model comes to several predictions of an item, where it has no dropout."""
-
-Precision: TypeAlias = Literal["fp32", "bf16", "fp16"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -151,7 +151,11 @@ class Classifier:
         if n_drop is None:
             n_drop = min(N_DROP, (self.source and self.source.most) or N_DROP)
         shapes = self._shapes(n_drop)
-        arrays = {name: np.empty((len(batch), *shapes[name]), np.float32) for name in shapes}
+        arrays = {
+            name: np.empty((len(batch), *shape), np.float32)
+            for name, shape in shapes.items()
+            if name in needs
+        }
         tokens = TOKENS if self.device.type == "cpu" else MANY_TOKENS
         parts = portions(self.inputs, batch, self._most, tokens=tokens) if len(batch) else ()
         for rows, part in parts:
