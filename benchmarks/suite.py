@@ -77,9 +77,9 @@ WAYS: dict[str, Maker] = {
     "naive": lambda bench: turns.script(bench, "naive", "naive_loop.py"),
     "loader": lambda bench: turns.script(bench, "loader", "torch_loader.py", "0"),
     "loader-2": lambda bench: turns.script(bench, "loader 2", "torch_loader.py", "2"),
-    "baal": lambda bench: turns.library(bench, "baal", "baal_predict.py", "0"),
-    "baal-2": lambda bench: turns.library(bench, "baal 2", "baal_predict.py", "2"),
-    "modal": lambda bench: turns.library(bench, "modal", "modal_skorch.py"),
+    "baal": lambda bench: turns.peer_library(bench, "baal", "baal_predict.py", "0"),
+    "baal-2": lambda bench: turns.peer_library(bench, "baal 2", "baal_predict.py", "2"),
+    "modal": lambda bench: turns.peer_library(bench, "modal", "modal_skorch.py"),
     "upstream-1": lambda bench: turns.upstream(bench, "upstream 1", 1),
     "upstream-8": lambda bench: turns.upstream(bench, "upstream 8", 8),
 }

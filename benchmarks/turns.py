@@ -198,7 +198,7 @@ def _peer(bench: Bench, row: str, asked: Runner, now: Round) -> None:
 
 
 @contextmanager
-def library(bench: Bench, row: str, name: str, *arguments: str) -> Iterator[Turn]:
+def peer_library(bench: Bench, row: str, name: str, *arguments: str) -> Iterator[Turn]:
     """A script of `peers` in the environment of Baal and modAL."""
     python = environments.LIBRARIES.build(bench.environments)
     with runner(name, str(bench.weights), *arguments, python=python) as asked:
