@@ -30,8 +30,10 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def make_settings(photos: Path) -> Callable[..., Settings]:
-    """Settings of a server with the tiny network, on free ports."""
+def make_settings(
+    photos: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[..., Settings]:
+    """Settings of a server with the tiny network, on free ports and with a store of its own."""
 
     def make(*, protocol: list[str], count: int, **worker: Any) -> Settings:
         return Settings.model_validate(
@@ -46,6 +48,8 @@ def make_settings(photos: Path) -> Callable[..., Settings]:
                     },
                 },
                 "fetch": {"roots": [str(photos)], "networks": ["127.0.0.0/8"]},
+                # Only one process writes a folder, and only what is written is found again.
+                "store": {"url": str(tmp_path_factory.mktemp("store"))},
                 "log": {"level": "warning"},
             }
         )
