@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from math import inf
 from time import monotonic
 from typing import Any, TypeAlias
 
@@ -20,7 +21,14 @@ Call: TypeAlias = Callable[..., Any]
 """What sends one message over a channel and gives back the answer, to be awaited."""
 
 AVOIDED_S = 1.0
-"""Seconds for which a replica that refused a connection is asked last."""
+"""Seconds for which a replica that refused a connection gets fewer messages."""
+
+AHEAD = 4
+"""Messages by which another replica must be ahead before one is tried again that refused.
+
+Enough to keep that other one busy; not all that there are, as they would wait for it beside
+one that has started meanwhile.
+"""
 
 _OPTIONS = [
     ("grpc.max_send_message_length", -1),
@@ -55,7 +63,7 @@ class _Link:
     channel: grpc.aio.Channel
     call: Call
     under_way: int = 0
-    refused_at: float = field(default=-AVOIDED_S)
+    refused_at: float = -inf
 
 
 class Links:
@@ -105,7 +113,9 @@ class Links:
 
     def _next(self, stage: str) -> _Link:
         links, now = self._links[stage], monotonic()
-        chosen = min(links, key=lambda one: (now - one.refused_at < AVOIDED_S, one.under_way))
+        chosen = min(
+            links, key=lambda one: one.under_way + AHEAD * (now - one.refused_at < AVOIDED_S)
+        )
         # Among equals, whoever was asked longest ago.
         links.remove(chosen)
         links.append(chosen)

@@ -13,7 +13,7 @@ from typing import Any
 import grpc
 import pytest
 
-from alaas.server.links import Call, Links, Lost
+from alaas.server.links import AHEAD, Call, Links, Lost
 
 SERVER = """
 import asyncio, sys
@@ -166,6 +166,34 @@ def test_one_that_refuses_is_not_asked_again_and_again() -> None:
             linked = links(one, two)
             answers = [await asyncio.wait_for(_or_lost(linked), 60) for _ in range(5)]
             assert answers.count(b"two") == 4
+            await linked.close()
+
+        asyncio.run(scenario())
+
+
+def test_one_that_refused_is_asked_before_all_wait_for_another(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It has started meanwhile, and would stand idle beside one that has everything."""
+    monkeypatch.setattr("alaas.server.links.AVOIDED_S", 3_600)
+    with running("one", "two") as servers:
+        one, two = servers
+        one.end()
+
+        async def scenario() -> None:
+            linked = links(one, two)
+            assert {await _or_lost(linked) for _ in range(2)} == {None, b"two"}
+            servers.append(await asyncio.to_thread(Echo, "three", one.port))
+            held = [asyncio.create_task(ask(linked, b"hold")) for _ in range(AHEAD)]
+            for _ in held:
+                await asyncio.to_thread(two.line)
+            async with asyncio.timeout(60):  # it may refuse until the connection is tried again
+                while await _or_lost(linked) != b"three":
+                    pass
+            assert not any(task.done() for task in held)
+            for task in held:
+                task.cancel()
+            await asyncio.wait(held)
             await linked.close()
 
         asyncio.run(scenario())
