@@ -16,6 +16,7 @@ import re
 import runpy
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 
 import typer
@@ -29,6 +30,7 @@ from alaas.pipeline.engine import Engine
 from alaas.server import http
 from alaas.server.errors import grpc_status
 from alaas.server.metrics import Metrics
+from alaas.server.models import Models
 from alaas.server.replicas import Replicas
 from alaas.server.service import Service
 from alaas.strategies import Param, Strategy, registry
@@ -285,7 +287,7 @@ def _first_line(documented: object) -> str:
 
 def metrics() -> str:
     """Every figure that `/metrics` has."""
-    figures = Metrics(CARD, others=[Replicas(ROOT)])
+    figures = Metrics([CARD], others=[Replicas(ROOT)])
     named = {f"{one.name}{TOTAL.get(one.type, '')}": one for one in figures.registry.collect()}
     return _table(
         ("metric", "labels", "kind", "meaning"),
@@ -343,8 +345,8 @@ def _usage(parameter: Any) -> str:
 
 def openapi() -> dict[str, Any]:
     """The OpenAPI document. What it describes is never called."""
-    engine = cast(Engine, None)
-    return http.create_app(Service(engine, Settings(), CARD, Metrics(CARD))).openapi()
+    engine = cast(Engine, SimpleNamespace(card=CARD))
+    return http.create_app(Service(Models([engine]), Settings(), Metrics([CARD]))).openapi()
 
 
 CARD = ModelCard(

@@ -37,6 +37,7 @@ class Question:
         on_item_error: What one bad item does.
         progress: Whether to show a bar; None shows it on a terminal.
         cache: Whether what is stored of items may be used, and new things stored.
+        model: Which of a server's models predicts; None for the default one.
     """
 
     budget: str
@@ -49,6 +50,7 @@ class Question:
     progress: bool | None
     cache: bool = True
     calibrate: Literal["temperature", "dirichlet"] | None = None
+    model: str | None = None
 
 
 def local_settings(config: Path | None, overrides: Mapping[str, Any]) -> Settings:
@@ -196,6 +198,7 @@ def _arguments(question: Question, read: Callable[[Item, int], Item | Failure]) 
         "labelled": [_sent(one, read) for one in question.labelled] or None,
         "calibrate": question.calibrate,
         "on_item_error": question.on_item_error,
+        "model": question.model,
         "cache": None if question.cache else False,
     }
 

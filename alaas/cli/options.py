@@ -118,7 +118,7 @@ Model = Annotated[
         metavar="NAME",
         rich_help_panel=_MODEL,
         help="A classifier of torchvision (`alaas models`); with --hub another name, a folder, "
-        "a file, or module:factory.",
+        "a file, or module:factory. With --server the name of one of its models.",
     ),
 ]
 Hub = Annotated[
@@ -186,7 +186,7 @@ def check_server(
         if value is not None:
             option = _OPTIONS.get(name, "set")
             raise typer.BadParameter(
-                "does not go with --server, which has a model of its own",
+                "does not go with --server, which has models of its own",
                 param_hint=f"--{option}",
             )
 

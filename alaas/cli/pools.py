@@ -50,13 +50,14 @@ def push(
     if not source:
         raise typer.BadParameter("name what to store", param_hint="SOURCE")
     overrides = options.model_overrides(
-        model=model, hub=hub, weights=weights, device=device, more=more
+        model=model if server is None else None, hub=hub, weights=weights, device=device, more=more
     )
     options.check_server(server, by_uri=by_uri, config=config, overrides=overrides, api_key=api_key)
     progress = False if no_progress else None
     parameters = {
         "pool": pool, "ttl_s": ttl, "strategy": strategy, "n_drop": n_drop,
         "on_item_error": on_error.value, "cache": not no_cache,
+        "model": model if server is not None else None,
     }  # fmt: skip
     items = read_pool(source, column)
     if server is None:

@@ -100,9 +100,10 @@ def query(
         progress=False if no_progress else None,
         cache=not no_cache,
         calibrate=None if calibrate is None else calibrate.value,
+        model=model if server is not None else None,
     )
     overrides = options.model_overrides(
-        model=model, hub=hub, weights=weights, device=device, more=more
+        model=model if server is None else None, hub=hub, weights=weights, device=device, more=more
     )
     options.check_server(server, by_uri=by_uri, config=config, overrides=overrides, api_key=api_key)
     if job:

@@ -97,6 +97,7 @@ class Client:
         on_item_error: Literal["skip", "fail"] | None = None,
         timeout_s: float | None = None,
         pool: str | None = None,
+        model: str | None = None,
         cache: bool | None = None,
         on_progress: OnProgress | None = None,
     ) -> QueryResult:
@@ -122,6 +123,8 @@ class Client:
                 in `QueryResult.failures`; ``fail`` raises for the first one.
             timeout_s: Seconds after which the server gives the query up.
             pool: Name of a pool that was pushed, to choose from without sending anything.
+            model: Name or digest of one of the server's models; None for the default one or,
+                with `pool`, the one that the pool was pushed for.
             cache: False computes everything anew, and keeps nothing of it in the server's store.
             on_progress: Is told how far the query has come, on gRPC and WebSocket; called
                 on a thread of the client.
@@ -133,7 +136,7 @@ class Client:
         given, parameters = _asked(
             items, budget=budget, strategy=strategy, params=params, seed=seed, n_drop=n_drop,
             labelled=labelled, calibrate=calibrate, on_item_error=on_item_error,
-            timeout_s=timeout_s, pool=pool, cache=cache,
+            timeout_s=timeout_s, pool=pool, model=model, cache=cache,
         )  # fmt: skip
         return self._query(given, parameters, on_progress)
 
@@ -151,6 +154,7 @@ class Client:
         on_item_error: Literal["skip", "fail"] | None = None,
         timeout_s: float | None = None,
         pool: str | None = None,
+        model: str | None = None,
         cache: bool | None = None,
     ) -> JobHandle:
         """Have the server choose as `query` does, in a job that goes on when this client has gone.
@@ -166,7 +170,7 @@ class Client:
         given, parameters = _asked(
             items, budget=budget, strategy=strategy, params=params, seed=seed, n_drop=n_drop,
             labelled=labelled, calibrate=calibrate, on_item_error=on_item_error,
-            timeout_s=timeout_s, pool=pool, cache=cache,
+            timeout_s=timeout_s, pool=pool, model=model, cache=cache,
         )  # fmt: skip
         desk, plain = self._desk(), as_json(parameters)
         with self._asking(given, None) as (call, _):
@@ -203,6 +207,7 @@ class Client:
         seed: int | None = None,
         on_item_error: Literal["skip", "fail"] | None = None,
         timeout_s: float | None = None,
+        model: str | None = None,
         cache: bool | None = None,
         on_progress: OnProgress | None = None,
     ) -> PushResult:
@@ -218,6 +223,7 @@ class Client:
             seed: Seed of those passes.
             on_item_error: As in `query`.
             timeout_s: Seconds after which the server gives the push up.
+            model: Name or digest of one of the server's models; None for the default one.
             cache: As in `query`.
             on_progress: As in `query`.
 
@@ -232,6 +238,7 @@ class Client:
             "seed": seed,
             "on_item_error": on_item_error,
             "timeout_s": timeout_s,
+            "model": model,
             "cache": cache,
         }
         given = Pool(items, read_any, strict=on_item_error == "fail")

@@ -16,7 +16,7 @@ from alaas.config.inputs import (
 from alaas.config.limits import LimitsSettings
 from alaas.config.listeners import Listener
 from alaas.config.load import Loaded, load
-from alaas.config.model import DrawsSettings, ModelSettings
+from alaas.config.model import DEFAULT, DIGEST, DrawsSettings, ModelSettings
 from alaas.config.operation import (
     JobsSettings,
     LogSettings,
@@ -40,6 +40,8 @@ from alaas.config.tree import (
 )
 
 __all__ = [
+    "DEFAULT",
+    "DIGEST",
     "ActiveLearningSettings",
     "AuthSettings",
     "Characters",

@@ -20,6 +20,12 @@ from alaas.config.values import (
     refuse,
 )
 
+DEFAULT = "default"
+"""The name under which a server has the model of queries that name none."""
+
+DIGEST = re.compile(r"[0-9a-f]{16}")
+"""What the digest of a model looks like."""
+
 HUBS = ("torchvision", "huggingface", "timm", "onnx", "python")
 """Where models come from, beside the repositories of torch.hub."""
 

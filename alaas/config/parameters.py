@@ -71,7 +71,7 @@ class QueryParameters(BaseModel):
     """Name of a pushed pool to choose from, in place of items in the request."""
 
     model: str | None = None
-    """Digest of a receipt's model: a warning tells where another model is served."""
+    """Name of a model that the service lists, or the digest of one; null for the default one."""
 
 
 def _pool_name(given: str) -> str:
@@ -106,6 +106,9 @@ class PushParameters(BaseModel):
 
     strategy: str | None = None
     """A strategy that will choose from it, where it reads more than probs and embeddings."""
+
+    model: str | None = None
+    """Name or digest of the model whose views are stored; null for the default one."""
 
     seed: Annotated[Whole, Field(ge=0, le=LARGEST)] = 0
     """Seed of the stochastic passes, >= 0, where the strategy reads them."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import types
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Annotated, Any, Union, get_args, get_origin
 
@@ -48,6 +48,32 @@ def section_of(kind: Any) -> type[BaseModel] | None:
     return kind if isinstance(kind, type) and issubclass(kind, BaseModel) else None
 
 
+def _entries_of(kind: Any) -> type[BaseModel] | None:
+    """The section that each value of a mapping is, where they are sections."""
+    if get_origin(kind) is Annotated:
+        return _entries_of(get_args(kind)[0])
+    return section_of(get_args(kind)[1]) if get_origin(kind) is dict else None
+
+
+def _follow(
+    root: type[BaseModel], path: Iterable[str]
+) -> Iterator[tuple[str, FieldInfo | None, type[BaseModel] | None]]:
+    """The parts of a path: the field that each belongs to, and the section below it."""
+    section: type[BaseModel] | None = root
+    entries: type[BaseModel] | None = None
+    field: FieldInfo | None = None
+    for part in path:
+        if entries is not None:
+            section, entries = entries, None
+        elif section is not None:
+            field = _field(section, part)
+            section = section_of(field.annotation) if field else None
+            entries = _entries_of(field.annotation) if field else None
+        else:
+            return
+        yield part, field, section
+
+
 def fields(root: type[BaseModel], above: Path = ()) -> Iterator[tuple[Path, FieldInfo]]:
     """Every field of a tree of sections, top down, the sections themselves included."""
     for name, field in root.model_fields.items():
@@ -71,10 +97,7 @@ def unknown_key(root: type[BaseModel], path: Path, *, full: bool = False) -> str
         full: Whether to name the key meant with its sections, also where it is beside `path`.
     """
     *above, name = path
-    section: type[BaseModel] | None = root
-    for part in above:
-        field = _field(section, part)
-        section = section_of(field.annotation) if field else None
+    section = [root, *(below for _, _, below in _follow(root, above))][-1]
     beside = nearest(name, section.model_fields) if section else None
     if beside is not None:
         meant = dotted((*above, beside)) if full else beside
@@ -101,16 +124,11 @@ def problems(error: ValidationError, root: type[BaseModel]) -> list[Problem]:
 
 def _locate(root: type[BaseModel], loc: tuple[int | str, ...]) -> tuple[Path, FieldInfo | None]:
     """The key that an error belongs to: `loc` goes on into list items and union members."""
-    section: type[BaseModel] | None = root
-    path: list[str] = []
-    field: FieldInfo | None = None
-    for part in loc:
-        if section is None:
-            break
-        path.append(str(part))
-        field = _field(section, str(part))
-        section = section_of(field.annotation) if field else None
-    return tuple(path), field
+    parts = [str(part) for part in loc]
+    if "[key]" in parts:  # the name of an entry is at fault: it belongs to the mapping
+        parts = parts[: parts.index("[key]") - 1]
+    followed = [*_follow(root, parts)]
+    return tuple(part for part, _, _ in followed), followed[-1][1] if followed else None
 
 
 def _field(section: type[BaseModel] | None, name: str) -> FieldInfo | None:

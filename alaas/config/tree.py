@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import (
+    AfterValidator,
     BeforeValidator,
     Field,
     StrictBool,
@@ -17,7 +18,7 @@ from pydantic import (
 from alaas.config.access import AuthSettings, TLSSettings
 from alaas.config.limits import LimitsSettings
 from alaas.config.listeners import Listener, Protocol, encrypted, listeners
-from alaas.config.model import ModelSettings
+from alaas.config.model import DEFAULT, DIGEST, ModelSettings
 from alaas.config.operation import (
     JobsSettings,
     LogSettings,
@@ -38,6 +39,7 @@ from alaas.config.values import (
     PositiveOrAuto,
     Section,
     Text,
+    none_is_empty,
     refuse,
 )
 
@@ -60,6 +62,23 @@ Bucket: TypeAlias = Annotated[
 ]
 
 
+_MODELS = (
+    "a mapping of names (64 letters, digits and ._- at most, no digest, not 'default') to sections "
+    "as `model` is one"
+)
+
+
+def _model_name(given: str) -> str:
+    if given == DEFAULT or DIGEST.fullmatch(given):
+        raise ValueError(f"must be no digest and not {DEFAULT!r}, got {given!r}")
+    return given
+
+
+ModelName: TypeAlias = Annotated[
+    str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$"), AfterValidator(_model_name)
+]
+
+
 class StrategySettings(Section):
     """How items are chosen."""
 
@@ -71,6 +90,16 @@ class StrategySettings(Section):
 
     model: ModelSettings = ModelSettings()
     """The model whose predictions the strategy reads."""
+
+    models: Annotated[
+        dict[ModelName, ModelSettings], BeforeValidator(none_is_empty), Phrase(_MODELS)
+    ] = Field(default_factory=dict)
+    """Further models that a query may ask for, each by the name that stands before it here."""
+
+    @property
+    def served(self) -> dict[str, ModelSettings]:
+        """All models, by the name under which a query asks for them; the default one first."""
+        return {DEFAULT: self.model, **self.models}
 
 
 class WorkerSettings(Section):

@@ -95,7 +95,8 @@ def _expand(path: Path) -> Path:
         raise PydanticCustomError("kind", "another kind of value") from error
 
 
-def _none_is_empty(given: Any) -> Any:
+def none_is_empty(given: Any) -> Any:
+    """In YAML, a mapping whose keys are all commented out is null."""
     return {} if given is None else given
 
 
@@ -126,5 +127,5 @@ Device: TypeAlias = Annotated[
     Phrase("auto, cpu, mps, cuda or cuda:N"),
 ]
 Params: TypeAlias = Annotated[
-    dict[str, Any], BeforeValidator(_none_is_empty), Phrase("a mapping of names to values")
+    dict[str, Any], BeforeValidator(none_is_empty), Phrase("a mapping of names to values")
 ]

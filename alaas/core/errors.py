@@ -134,6 +134,12 @@ class UnknownStrategy(InvalidRequest):
     code, status, title = "unknown_strategy", 404, "Unknown strategy"
 
 
+class UnknownModel(InvalidRequest):
+    """The service has no model of that name, or several of that digest."""
+
+    code, status, title = "unknown_model", 404, "Unknown model"
+
+
 class UnknownPool(InvalidRequest):
     """No pool is stored under that name."""
 

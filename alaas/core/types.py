@@ -42,6 +42,10 @@ class Plan:
         reduction: How the model makes one number of theirs, for the name of what is stored.
         calibrate: How class probabilities are scaled first, ``temperature`` or ``dirichlet``;
             empty where they are not.
+        model: Under which name the server has the model that runs, `alaas.models.card.DEFAULT`
+            where it has one alone.
+        digest: The digest of that model.
+        space: Where its numbers are comparable, `ModelCard.space`.
         deadline: When the query must have ended, in seconds of the monotonic clock, which
             the processes of one machine share, and those of several do not; None for no limit.
     """
@@ -60,6 +64,9 @@ class Plan:
     measure: str = ""
     reduction: str = ""
     calibrate: str = ""
+    model: str = ""
+    digest: str = ""
+    space: str = ""
     deadline: float | None = None
 
     @property

@@ -7,7 +7,7 @@ import json
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, TypeAlias
 
-from alaas.config import Inputs, Modality, ModelSettings, read_inputs
+from alaas.config import DEFAULT, Inputs, Modality, ModelSettings, read_inputs
 from alaas.models.output import Output
 
 Runtime: TypeAlias = Literal["torch", "openvino", "onnxruntime", "sklearn"]
@@ -43,6 +43,7 @@ class ModelCard:
         reduction: What makes one uncertainty of those of an item's labels, pixels or boxes;
             empty where it makes one prediction.
         origin: What else its hub says of it, such as the commit.
+        served_as: The name by which a query asks a server for it.
     """
 
     name: str
@@ -62,6 +63,7 @@ class ModelCard:
     most_draws: int = 0
     reduction: str = ""
     origin: str = ""
+    served_as: str = DEFAULT
 
     @property
     def modality(self) -> Modality:

@@ -15,6 +15,8 @@ import subprocess
 import sys
 import tempfile
 import threading
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from alaas.config import ModelSettings
@@ -81,6 +83,35 @@ class Description:
         with contextlib.suppress(BrokenPipeError):
             self._child.stdin.close()
         self._said.close()
+
+
+class Descriptions:
+    """All the models of a server, each of which is loaded in a child process.
+
+    Args:
+        models: The settings of each, by the name under which a query asks for it.
+    """
+
+    def __init__(self, models: Mapping[str, ModelSettings]) -> None:
+        self._all = {name: Description(settings) for name, settings in models.items()}
+
+    def cards(self) -> dict[str, ModelCard] | None:
+        """The cards by name, or None while one of the models is being loaded.
+
+        Raises:
+            MissingExtra: The runtime that is asked for is not installed.
+            ModelUnavailable: One cannot be loaded; the message says what to do.
+        """
+        found = {name: one.card() for name, one in self._all.items()}
+        known = {
+            name: replace(card, served_as=name) for name, card in found.items() if card is not None
+        }
+        return known if len(known) == len(found) else None
+
+    def close(self) -> None:
+        """End the children that have not ended."""
+        for one in self._all.values():
+            one.close()
 
 
 def describe(settings: ModelSettings) -> ModelCard:

@@ -82,7 +82,7 @@ def _warnings(
             f"n_drop has no effect: {settled.strategy} reads one prediction an item",
         )
     asked = parameters.model
-    if asked and selection.model and asked != selection.model:
+    if asked and selection.model and asked not in (settled.model, selection.model):
         yield Warn(
             "model_differs",
             f"the receipt names model {asked}, and {selection.model} ran: the selection may differ",

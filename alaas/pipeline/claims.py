@@ -41,10 +41,11 @@ class Claims:
 
 
 def claimed(plan: Plan) -> frozenset[str]:
-    """The views that a query claims; none where nothing is kept that another one could find."""
+    """The views of a model that a query claims; none where nothing is kept for another one."""
     if not plan.cache or not plan.needs:
         return frozenset()
-    return frozenset(stored_names(plan, computed(plan.needs, head=bool(plan.head_draws))))
+    names = stored_names(plan, computed(plan.needs, head=bool(plan.head_draws)))
+    return frozenset(f"{plan.space}-{name}" for name in names)
 
 
 def key_of(views: frozenset[str], item: Item, digest: str) -> Key | None:

@@ -100,10 +100,8 @@ class LocalEngine:
         self.slots = Slots(2 + 2 * (os.cpu_count() or 1), spare=1)
         self.claims = Claims()
         self._kept = keep(settings.store)
-        self._worker = Worker(settings, model, self._kept)
-        self._scorer = Scorer(
-            self._kept.features, self._kept.pools, space=self.card.space, model=self.card.digest
-        )
+        self._worker = Worker(settings, {self.card.served_as: model}, self._kept)
+        self._scorer = Scorer(self._kept.features, self._kept.pools)
 
     async def admit(self, plan: Plan, items: Items) -> Admitted:
         """Enter items in the books of a query, and take in what is stored of them."""

@@ -72,6 +72,9 @@ def plan(
         calibrate=calibrating.chosen(
             parameters.calibrate, needs, labelled=bool(parameters.labelled), card=card
         ),
+        model=card.served_as if card is not None else "",
+        digest=card.digest if card is not None else "",
+        space=card.space if card is not None else "",
         deadline=deadline.after(parameters.timeout_s),
     )
 

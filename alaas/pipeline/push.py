@@ -140,6 +140,9 @@ def plan(
         pool=parameters.pool,
         measure=strategy.name if measured else "",
         reduction=card.reduction,
+        model=card.served_as,
+        digest=card.digest,
+        space=card.space,
         deadline=deadline.after(parameters.timeout_s),
     )
 

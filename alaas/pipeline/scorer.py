@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, overload
 
@@ -49,22 +49,11 @@ class Scorer:
     Args:
         store: Where views of items are kept between queries; None keeps nothing.
         pools: Where whole pools are kept under names; None has none.
-        space: Where the numbers of the model that runs are comparable, `ModelCard.space`.
-        model: Digest of that model.
     """
 
-    def __init__(
-        self,
-        store: FeatureStore | None = None,
-        pools: Pools | None = None,
-        *,
-        space: str = "",
-        model: str = "",
-    ) -> None:
+    def __init__(self, store: FeatureStore | None = None, pools: Pools | None = None) -> None:
         self._store = store
         self._pools = pools
-        self._space = space
-        self._model = model
         self._queries: dict[str, _Query] = {}
         self._ended: deque[str] = deque(maxlen=ENDED)
         self._lock = threading.Lock()
@@ -193,8 +182,8 @@ class Scorer:
                 digests=[digests.get(name, "") for name in ids],
             ),
             {stored: arrays[name] for name, stored in named},
-            space=self._space,
-            model=self._model,
+            space=plan.space,
+            model=plan.digest,
             ttl_s=notes.ttl_s,
         )
 
@@ -292,7 +281,7 @@ class Scorer:
         heads: dict[str, NDArray[Any]] = {}
         drawn = bool(plan.head_draws) and "draws" in plan.needs
         for name in (name for name in MODEL if name in plan.needs or (drawn and name == "head")):
-            head = self._store.get_one(self._space, name)
+            head = self._store.get_one(plan.space, name)
             if head is None:
                 return None
             heads[name] = head
@@ -305,10 +294,11 @@ class Scorer:
             stored = tuple("embeddings" if view == "draws" else view for view in views)
         whole = np.ones(len(named), bool)
         for name in stored:
-            whole &= self._store.has(self._space, name, digests)
+            whole &= self._store.has(plan.space, name, digests)
         arrays: dict[str, NDArray[Any]] = {}
         if plan.needs:
-            whole, arrays = self._read(views, stored, digests, whole)
+            read = zip(views, stored, strict=True)
+            whole, arrays = self._read(plan.space, read, digests, whole)
         if drawn and whole.any():
             arrays["draws"] = HeadDraws.read(plan.head_draws).draws(
                 arrays["draws"], heads["head"], count=plan.n_drop, seed=plan.seed
@@ -318,23 +308,23 @@ class Scorer:
             seq=items.seq,
             ids=tuple(items.items[at].id for at in found),
             arrays=arrays | heads,
-            model=self._model if plan.needs else "",
+            model=plan.digest if plan.needs else "",
             digests=() if plan.strategy else tuple(items.digests[at] for at in found),
         )
 
     def _read(
         self,
-        views: Sequence[str],
-        stored: Sequence[str],
+        space: str,
+        names: Iterable[tuple[str, str]],
         digests: Sequence[str],
         whole: NDArray[np.bool_],
     ) -> tuple[NDArray[np.bool_], dict[str, NDArray[Any]]]:
-        """The rows of which all views are there, and sound."""
+        """The rows of which all views are there, and sound. Each has a stored name."""
         assert self._store is not None
         read = {}
-        for view, name in zip(views, stored, strict=True):
+        for view, name in names:
             asked = np.flatnonzero(whole)
-            found, rows = self._store.get(self._space, name, [digests[at] for at in asked.tolist()])
+            found, rows = self._store.get(space, name, [digests[at] for at in asked.tolist()])
             whole = whole.copy()
             whole[asked[~found]] = False
             read[view] = asked[found], rows
@@ -345,10 +335,10 @@ class Scorer:
             return
         for name, array in views.arrays.items():
             if name in MODEL:
-                self._store.put_one(self._space, name, array)
+                self._store.put_one(plan.space, name, array)
             elif views.ids and not (name == "draws" and plan.head_draws):
                 (stored,) = stored_names(plan, (name,))
-                self._store.put(self._space, stored, views.digests, array)
+                self._store.put(plan.space, stored, views.digests, array)
 
 
 class _Rows(Sequence[str]):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from time import perf_counter
 from typing import TYPE_CHECKING, TypeVar
 
@@ -28,16 +28,18 @@ class Worker:
 
     Args:
         settings: What may be fetched, and what an item may cost.
-        model: What runs.
+        models: What runs, by the name that a plan has of it.
         kept: What is known of addresses.
     """
 
-    def __init__(self, settings: Settings, model: Model, kept: Kept) -> None:
-        self._model = model
+    def __init__(self, settings: Settings, models: Mapping[str, Model], kept: Kept) -> None:
+        self._models = models
         self._limits = settings.limits
         self._fetcher = Fetcher(settings.fetch, settings.limits, index=kept.addresses)
         self._decoding = Threads(os.cpu_count() or 1, "alaas-preprocess")
-        self._inferring = Threads(model.classifier.lanes, "alaas-infer")
+        self._inferring = {
+            name: Threads(model.classifier.lanes, "alaas-infer") for name, model in models.items()
+        }
 
     async def identify(self, plan: Plan, items: Items) -> Items:
         """The items with the names of those contents that are known without reading them."""
@@ -45,7 +47,7 @@ class Worker:
 
     async def work(self, plan: Plan, items: Items) -> tuple[Views, dict[str, Spent]]:
         """The views of a micro-batch, and what each stage spent on them."""
-        card = self._model.card
+        model = self._models[plan.model]
         spent: dict[str, Spent] = {}
         deadline.check(plan)
         started = perf_counter()
@@ -54,11 +56,11 @@ class Worker:
         spent["fetch"] = Spent(perf_counter() - started, bytes=raws.size, counts=counts)
         batch, spent["preprocess"] = await self._on(
             self._decoding, plan,
-            lambda: stages.preprocess(plan, raws, card.preprocessing, self._limits),
+            lambda: stages.preprocess(plan, raws, model.card.preprocessing, self._limits),
         )  # fmt: skip
         views, spent["infer"] = await self._on(
-            self._inferring, plan,
-            lambda: stages.infer(plan, batch, self._model.classifier, card.digest),
+            self._inferring[plan.model], plan,
+            lambda: stages.infer(plan, batch, model.classifier, model.card.digest),
         )  # fmt: skip
         return views, spent
 
@@ -78,4 +80,5 @@ class Worker:
         """Close connections and threads."""
         await self._fetcher.close()
         self._decoding.close()
-        self._inferring.close()
+        for threads in self._inferring.values():
+            threads.close()

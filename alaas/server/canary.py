@@ -23,7 +23,8 @@ def plan(card: ModelCard) -> Plan:
     name = f"canary-{uuid.uuid4().hex}"
     scores = "probs" in card.views and card.output == "softmax"
     views = ("probs",) if scores else [view for view in card.views if view not in MODEL][:1]
-    return Plan(name, "least_confidence" if scores else "", {}, 0, 1, tuple(views), cache=False)
+    strategy = "least_confidence" if scores else ""
+    return Plan(name, strategy, {}, 0, 1, tuple(views), cache=False, model=card.served_as)
 
 
 def items(card: ModelCard) -> Items:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Callable
+from copy import copy
 from dataclasses import replace
 from typing import Any, Protocol
 
@@ -62,7 +63,7 @@ class FlowEngine:
     Args:
         links: The connections to the executors.
         wire: How messages are written.
-        card: The model that they run.
+        card: The model that they run, or the default one of several.
         batch_size: Items in a micro-batch.
         window: Micro-batches in flight.
         status: What the supervisor knows.
@@ -87,6 +88,18 @@ class FlowEngine:
         self.batch_size = batch_size
         self.slots = Slots(window, spare=1)
         self.claims = Claims()
+
+    def serving(self, card: ModelCard, *, batch_size: int) -> FlowEngine:
+        """The same engine with another of its models: all queries share the processes.
+
+        Args:
+            card: The model.
+            batch_size: Items in a micro-batch for it.
+        """
+        other = copy(self)
+        other.card = card
+        other.batch_size = batch_size
+        return other
 
     async def admit(self, plan: Plan, items: Items) -> Admitted:
         """Have contents named where they can be without reading, and views recalled."""

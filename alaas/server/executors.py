@@ -14,7 +14,7 @@ from typing import Any
 
 import structlog
 
-from alaas.config import Settings, read_inputs
+from alaas.config import ModelSettings, Settings, read_inputs
 from alaas.core.errors import AlaasError, Internal
 from alaas.core.types import (
     Admitted,
@@ -29,7 +29,6 @@ from alaas.core.types import (
     Views,
 )
 from alaas.data import fetch
-from alaas.models.card import ModelCard
 from alaas.pipeline import deadline, scorer, stages
 from alaas.pipeline.keeping import identify, keep
 from alaas.pipeline.slots import Threads
@@ -179,9 +178,10 @@ class Fetcher(Stage):
 class Preprocessor(Stage):
     """Decodes and resizes, on every core."""
 
-    def __init__(self, *, preprocessing: str, **rest: Any) -> None:
+    def __init__(self, *, inputs: str, **rest: Any) -> None:
         super().__init__(**rest)
-        self._inputs = read_inputs(preprocessing)
+        told = json.loads(inputs)
+        self._inputs = {name: read_inputs(document) for name, document in told.items()}
         self._pool = ThreadPoolExecutor(os.cpu_count(), "decode")
         self._threads = Threads(1, "preprocess")
 
@@ -191,21 +191,26 @@ class Preprocessor(Stage):
 
         def work(message: frames.Message) -> Batch:
             assert isinstance(message.content, Raws)
+            plan, inputs = message.plan, self._inputs[message.plan.model]
             return stages.preprocess(
-                message.plan, message.content, self._inputs, self._settings.limits, self._pool
+                plan, message.content, inputs, self._settings.limits, self._pool
             )
 
         return await self._on(self._threads, docs, "preprocess", pulse.watched(work))
 
 
-def _load(executor: Executor, settings: Settings, threads: int) -> Any:
-    """Load the model of a replica, on a GPU of its own where there are several."""
+def _load(executor: Executor, settings: Settings, threads: int) -> dict[str, Any]:
+    """Load the models of a replica, on a GPU of its own where there are several."""
     keep_memory()
+    models = settings.active_learning.strategy.served
+    return {name: _load_one(executor, chosen, threads) for name, chosen in models.items()}
+
+
+def _load_one(executor: Executor, chosen: ModelSettings, threads: int) -> Any:
     import torch
 
     from alaas.models.load import load, resolve_device
 
-    chosen = settings.active_learning.strategy.model
     device = resolve_device(chosen.device)
     if device == "cuda":
         # Jina names its replicas infer/rep-0, infer/rep-1, ...: one on each GPU.
@@ -222,12 +227,14 @@ def _load(executor: Executor, settings: Settings, threads: int) -> Any:
 
 
 class Inferencer(Stage):
-    """Runs the model. The only process that loads torch, once a replica."""
+    """Runs the models. The only process that loads torch, once a replica."""
 
     def __init__(self, *, threads: int, **rest: Any) -> None:
         super().__init__(**rest)
-        self._model = _load(self, self._settings, threads)
-        self._threads = Threads(self._model.classifier.lanes, "infer")
+        self._models = _load(self, self._settings, threads)
+        self._threads = {
+            name: Threads(model.classifier.lanes, "infer") for name, model in self._models.items()
+        }
 
     @requests(on="/score")
     async def run(self, docs: DocList[Frame], **_: Any) -> DocList[Frame]:
@@ -235,10 +242,16 @@ class Inferencer(Stage):
 
         def work(message: frames.Message) -> Views:
             assert isinstance(message.content, Batch)
-            model = self._model
+            model = self._models[message.plan.model]
             return stages.infer(message.plan, message.content, model.classifier, model.card.digest)
 
-        return await self._on(self._threads, docs, "infer", pulse.watched(work))
+        watched = pulse.watched(work)
+
+        async def run(message: frames.Message) -> frames.Message:
+            threads = self._threads[message.plan.model]
+            return await threads.run(message.plan.query, self._timed, message, "infer", watched)
+
+        return await self._run(docs, "infer", run)
 
 
 class Worker(Stage):
@@ -286,13 +299,11 @@ class Scorer(Stage):
     store of views.
     """
 
-    def __init__(self, *, card: str, **rest: Any) -> None:
+    def __init__(self, **rest: Any) -> None:
         super().__init__(**rest)
-        model, tree = ModelCard.from_json(json.loads(card)), self._settings
+        tree = self._settings
         self._kept = keep(tree.store, addresses=False)
-        self._scorer = scorer.Scorer(
-            self._kept.features, self._kept.pools, space=model.space, model=model.digest
-        )
+        self._scorer = scorer.Scorer(self._kept.features, self._kept.pools)
         self._threads = Threads(4, "score")
         # A choice may take minutes: as many as there can be at once never hold up anything.
         self._choosing = Threads(tree.limits.requests + tree.jobs.at_once, "choose")

@@ -58,19 +58,16 @@ class Crew:
         (self.gateway,) = [place for place in self._args if place.stage == GATEWAY]
         self.places = tuple(place for place in self._args if place.stage != GATEWAY)
 
-    def settle(self, settings: Settings, card: ModelCard) -> None:
+    def settle(self, settings: Settings, cards: Mapping[str, ModelCard]) -> None:
         """Say what the executors will load, once it is known. The gateway reads it by itself.
 
         Args:
             settings: The configuration with what ``auto`` came to.
-            card: The model.
+            cards: The models, by the names under which queries ask for them.
         """
-        known: Mapping[str, Any] = {
-            "settings": settings.model_dump_json(),
-            "preprocessing": card.preprocessing.model_dump_json(),
-            # As text: of what Jina passes on, an empty string becomes None.
-            "card": json.dumps(card.to_json()),
-        }
+        # As text: of what Jina passes on, an empty string becomes None.
+        inputs = {name: card.preprocessing.model_dump(mode="json") for name, card in cards.items()}
+        known = {"settings": settings.model_dump_json(), "inputs": json.dumps(inputs)}
         for place in self.places:
             given = self._args[place].uses_with
             given.update({name: value for name, value in known.items() if name in given})
@@ -105,7 +102,8 @@ def _live(name: str, args: Namespace, parent: int, beats: Path) -> None:
 
 def _describe(settings: Settings, runtime: Path) -> Flow:
     worker = settings.active_learning.al_worker
-    gpus = visible_gpus() if settings.active_learning.strategy.model.device != "cpu" else 0
+    models = settings.active_learning.strategy.served.values()
+    gpus = visible_gpus() if any(model.device != "cpu" for model in models) else 0
     replicas = max(1, gpus) if worker.replicas == "auto" else worker.replicas
     # Every hop passes through the gateway: pixels for GPUs would be too much for it.
     layout = ("fused" if gpus else "staged") if worker.layout == "auto" else worker.layout
@@ -129,7 +127,7 @@ def _describe(settings: Settings, runtime: Path) -> Flow:
     if layout == "fused":
         flow = flow.add(name="work", uses=Stages, allow_concurrent=True, **infers)
     else:
-        pixels = {**common, "preprocessing": ""}
+        pixels = {**common, "inputs": ""}
         flow = (
             flow.add(
                 name="fetch",
@@ -144,7 +142,7 @@ def _describe(settings: Settings, runtime: Path) -> Flow:
     return flow.add(
         name="score",
         uses=Scorer,
-        uses_with={**common, "card": ""},
+        uses_with=common,
         # A long choice for one query must not hold up the others.
         allow_concurrent=True,
         **shared,

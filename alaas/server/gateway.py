@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ import structlog
 import uvicorn
 from starlette.types import ASGIApp
 
-from alaas.config import Settings, TLSSettings
+from alaas.config import DEFAULT, Settings, TLSSettings
 from alaas.config.listeners import Listener
 from alaas.core.errors import Internal
 from alaas.models.card import ModelCard
@@ -26,6 +27,7 @@ from alaas.server.executors import Frames, pack, unpack
 from alaas.server.jobs.service import Jobs
 from alaas.server.links import Links
 from alaas.server.metrics import Metrics
+from alaas.server.models import Models
 from alaas.server.observed import TimedSlots
 from alaas.server.probes import Door
 from alaas.server.process import settle
@@ -121,14 +123,14 @@ class Gateway(JinaGateway):
 
     async def _open(self) -> None:
         """Serve, as soon as the model is known."""
-        while (card := handover.read(self._runtime)) is None:
+        while (cards := handover.read(self._runtime)) is None:
             if self._stopped:
                 return
             await asyncio.sleep(POLL_S)  # another process tells, by a file
-        self._settings = handover.settled(self._settings, card)
-        metrics = Metrics(card, others=[Replicas(self._runtime)])
-        engine = self._engine(card, metrics)
-        service = Service(engine, self._settings, card, metrics, status=self._status)
+        self._settings = handover.settled(self._settings, cards)
+        metrics = Metrics(list(cards.values()), others=[Replicas(self._runtime)])
+        models = Models(self._engines(cards, metrics))
+        service = Service(models, self._settings, metrics, status=self._status)
         app = http.create_app(service)
         self._jobs = app.state.jobs = Jobs(service, self._settings)
         await self._jobs.start()
@@ -138,24 +140,25 @@ class Gateway(JinaGateway):
             if listener.kind == "grpc":
                 self._grpcs.append(await grpc.serve(service, listener, self._secret(listener)))
 
-    def _engine(self, card: ModelCard, metrics: Metrics) -> FlowEngine:
+    def _engines(self, cards: Mapping[str, ModelCard], metrics: Metrics) -> list[FlowEngine]:
         addresses = {
             stage: [host.removeprefix("grpc://") for host in hosts]
             for stage, hosts in json.loads(self.runtime_args.deployments_addresses).items()
         }
         self._links = Links(addresses, _stub)
-        model = self._settings.active_learning.strategy.model
         cut = micro_batch if "preprocess" in addresses else whole_batches
+        served = self._settings.active_learning.strategy.served
+        sizes = {name: cut(model, cards[name].preprocessing) for name, model in served.items()}
         engine = FlowEngine(
             self._links,
             _Wire(),
-            card,
-            batch_size=cut(model, card.preprocessing),
+            cards[DEFAULT],
+            batch_size=sizes[DEFAULT],
             window=self._window,
             status=self._status,
         )
         engine.slots = TimedSlots(self._window, spare=1, waits=metrics.queue_wait)
-        return engine
+        return [engine.serving(cards[name], batch_size=size) for name, size in sizes.items()]
 
     def _listen(self) -> None:
         self._https = [self._http(host="127.0.0.1", port=self.ports[0])]

@@ -153,7 +153,7 @@ def _add_catalogue(app: FastAPI, service: Service) -> None:
     @app.get("/models", tags=["catalogue"], operation_id="models")
     async def models() -> dict[str, Any]:
         """The loaded model: its classes, its digest and its preprocessing."""
-        return {"models": service.models()}
+        return {"models": service.cards()}
 
     @app.get("/info", tags=["catalogue"], operation_id="info", response_model=schema.Info)
     async def info() -> Response:

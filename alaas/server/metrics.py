@@ -43,7 +43,7 @@ class Metrics:
     """The instruments of one server, in a registry of their own.
 
     Args:
-        card: The model that is served.
+        cards: The models that are served.
         others: What else is asked for its figures whenever ours are read.
 
     Attributes:
@@ -51,7 +51,7 @@ class Metrics:
         labels: Name of every figure to the names of its labels.
     """
 
-    def __init__(self, card: ModelCard, *, others: Iterable[Replicas] = ()) -> None:
+    def __init__(self, cards: Iterable[ModelCard], *, others: Iterable[Replicas] = ()) -> None:
         self.registry = CollectorRegistry()
         self.labels: dict[str, tuple[str, ...]] = {}
         self._calls = {kind: self._instruments(kind) for kind in _KINDS}
@@ -77,7 +77,8 @@ class Metrics:
         self._expiries: dict[str, float | None] = {}
         self._gauge("pools", "Stored pools, as of the last listing.").set_function(self._alive)
         model = self._gauge("model_info", "The loaded model.", "name", "digest")
-        model.labels(card.name, card.digest).set(1)
+        for card in cards:
+            model.labels(card.name, card.digest).set(1)
         self._gauge("build_info", "This build.", "version").labels(__version__).set(1)
         for other in others:
             self.registry.register(other)

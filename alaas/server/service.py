@@ -15,7 +15,6 @@ from alaas import __version__
 from alaas.config import PushParameters, QueryParameters, Settings, parse_parameters, parse_push
 from alaas.core.errors import AlaasError, Internal, StoreDisabled
 from alaas.core.wire import PoolInfo, Progress, PushResponse, QueryResponse
-from alaas.models.card import ModelCard
 from alaas.pipeline import push, query
 from alaas.pipeline.engine import Engine
 from alaas.pipeline.ledger import OnProgress, Part
@@ -23,6 +22,7 @@ from alaas.pipeline.replay import Again, Replay
 from alaas.server import logs
 from alaas.server.limits import Admission
 from alaas.server.metrics import Metrics
+from alaas.server.models import Models
 from alaas.server.observed import Observed
 from alaas.server.readiness import Readiness
 from alaas.server.status import UNSUPERVISED, Status
@@ -38,9 +38,8 @@ class Service:
     """Answers queries and says whether it can.
 
     Args:
-        engine: What runs the stages.
+        models: What runs the stages for each model.
         settings: The configuration.
-        card: The model.
         metrics: Where to count.
         tracing: Where to draw spans; by default as the configuration says.
         status: What the supervisor knows; by default nobody supervises.
@@ -48,22 +47,21 @@ class Service:
 
     def __init__(
         self,
-        engine: Engine,
+        models: Models,
         settings: Settings,
-        card: ModelCard,
         metrics: Metrics,
         tracing: Tracing | None = None,
         *,
         status: Callable[[], Status] = lambda: UNSUPERVISED,
     ) -> None:
-        self.engine = engine
+        self.models = models
+        self.engine = models.default
         self.settings = settings
-        self.card = card
         self.metrics = metrics
         self.tracing = tracing or Tracing(settings.tracing, settings.name)
         self.admission = Admission(settings.limits, metrics)
         self.readiness = Readiness(
-            engine, status=status, patience_s=settings.supervision.hang_s, proved=self._count
+            self.engine, status=status, patience_s=settings.supervision.hang_s, proved=self._count
         )
         self._running = 0
         self._idle = asyncio.Event()
@@ -92,9 +90,10 @@ class Service:
         """
         request_id = request_id or logs.request_id()
         with self._watched(request_id), _kept(source) as pool:
+            checked = self._limited(parse_parameters(parameters), is_job)
             response = await query.run(
-                self._observed(),
-                self._limited(parse_parameters(parameters), is_job),
+                self._observed(await self.engine_for(checked)),
+                checked,
                 pool,
                 defaults=self.settings.active_learning.strategy,
                 request_id=uuid.uuid4().hex,  # callers may use their own ids twice
@@ -140,7 +139,7 @@ class Service:
             checked = self._limited(parse_push(parameters), is_job)
             await self.engine.pools()  # where nothing is stored, nothing is computed either
             response = await push.run(
-                self._observed(),
+                self._observed(await self.engine_for(checked)),
                 checked,
                 pool,
                 defaults=self.settings.active_learning.strategy,
@@ -201,9 +200,24 @@ class Service:
         given = parameters.timeout_s or longest
         return parameters.model_copy(update={"timeout_s": min(given, longest)})
 
-    def _observed(self) -> Observed:
-        """The engine, counted and traced; probes go without."""
-        return Observed(self.engine, self.metrics, self.tracing)
+    async def engine_for(self, parameters: PushParameters | QueryParameters) -> Engine:
+        """What runs the stages with the model that is asked for.
+
+        A query of a stored pool that names none has that of the pool: its views are there.
+
+        Raises:
+            UnknownModel: There is none of that name.
+            UnknownPool: The query names a pool that is not stored.
+        """
+        asks = isinstance(parameters, QueryParameters) and parameters.pool is not None
+        if asks and parameters.model is None and len(self.models.cards) > 1:
+            (info,) = await self.engine.pools(parameters.pool)
+            return self.models.of_space(info.space)
+        return self.models.find(parameters.model)
+
+    def _observed(self, engine: Engine) -> Observed:
+        """An engine, counted and traced; probes go without."""
+        return Observed(engine, self.metrics, self.tracing)
 
     def _proving(self, on_progress: OnProgress | None) -> OnProgress:
         """Note that the stages are alive, and pass the news on."""
@@ -266,9 +280,9 @@ class Service:
         """Every strategy, as `GET /strategies` lists it."""
         return [registry.to_json(strategy) for strategy in registry.strategies()]
 
-    def models(self) -> list[dict[str, Any]]:
+    def cards(self) -> list[dict[str, Any]]:
         """Every model that is loaded, as `GET /models` lists it."""
-        return [self.card.to_json()]
+        return [card.to_json() for card in self.models.cards]
 
     def info(self) -> dict[str, Any]:
         """What runs, how it can be asked, and what it takes, as `GET /info` says it."""
@@ -276,7 +290,10 @@ class Service:
             "name": self.settings.name,
             "version": __version__,
             "protocols": list(self.settings.active_learning.al_worker.protocol),
-            "models": [{"name": self.card.name, "digest": self.card.digest}],
+            "models": [
+                {"served_as": card.served_as, "name": card.name, "digest": card.digest}
+                for card in self.models.cards
+            ],
             "limits": self.settings.limits.model_dump(),
         }
 

@@ -22,7 +22,7 @@ from alaas.config.listeners import Listener
 from alaas.core.errors import Internal, SetupError
 from alaas.data import credentials
 from alaas.models.card import ModelCard
-from alaas.models.describe import Description
+from alaas.models.describe import Descriptions
 from alaas.server import auth, handover, logs, runtime, tls
 from alaas.server.fleet import Fleet, await_end
 from alaas.server.jobs import database
@@ -79,18 +79,19 @@ def serve(settings: Settings, on_ready: OnReady) -> None:
         check_free(listener)
     database.prepare(database.location(settings))
     log.info("access", served=auth.served(settings.auth))
-    log.info("loading model", name=chosen.model.name, weights=chosen.model.weights)
+    for name, model in chosen.served.items():
+        log.info("loading model", served_as=name, name=model.name, weights=model.weights)
     try:
         with (
             runtime.folder() as folder,
-            contextlib.closing(Description(chosen.model)) as description,
+            contextlib.closing(Descriptions(chosen.served)) as descriptions,
         ):
             # Jina takes long to import; meanwhile the model is being loaded.
             from alaas.server.flow import Crew
 
             signals.take()  # jina has taken over SIGINT
             supervisor = Supervisor(settings, Crew(settings, folder), folder, signals)
-            supervisor.run(description, lambda: on_ready(urls(listeners)))
+            supervisor.run(descriptions, lambda: on_ready(urls(listeners)))
     finally:
         # A further signal, while the interpreter shuts down, must not undo a clean end.
         signals.ignore()
@@ -141,11 +142,11 @@ class Supervisor:
         self._progress = "the model is being loaded"
         self._ready_by = 0.0
 
-    def run(self, description: Description, on_ready: Callable[[], None]) -> None:
+    def run(self, descriptions: Descriptions, on_ready: Callable[[], None]) -> None:
         """Do all of it, until a signal comes.
 
         Args:
-            description: The model, which is being loaded.
+            descriptions: The models, which are being loaded.
             on_ready: Called once, when every stage has answered.
         """
         self._tell()
@@ -155,7 +156,7 @@ class Supervisor:
         try:
             while not self._signals.count:
                 self._look()
-                if self._state == "starting" and self._advance(description):
+                if self._state == "starting" and self._advance(descriptions):
                     self._state, self._progress = "ready", ""
                     self._tell()
                     on_ready()
@@ -168,12 +169,12 @@ class Supervisor:
                 self._fleet.kill()
             self._gateway.forget()
 
-    def _advance(self, description: Description) -> bool:
+    def _advance(self, descriptions: Descriptions) -> bool:
         """Go on with the start; whether it is complete."""
         if self._fleet is None:
-            card = description.card()
-            if card is not None:
-                self._man(card)
+            cards = descriptions.cards()
+            if cards is not None:
+                self._man(cards)
             return False
         stages = self._fleet.status()
         missing = [name for name, stage in stages.items() if stage.ready < stage.wanted]
@@ -184,10 +185,10 @@ class Supervisor:
         self._progress = "every stage is up; a canary is on its way"
         return self._is_ready()
 
-    def _man(self, card: ModelCard) -> None:
-        settings = handover.settled(self._settings, card)
-        self._crew.settle(settings, card)
-        handover.write(self._folder, card)
+    def _man(self, cards: Mapping[str, ModelCard]) -> None:
+        settings = handover.settled(self._settings, cards)
+        self._crew.settle(settings, cards)
+        handover.write(self._folder, cards)
         self._fleet = Fleet(
             self._crew.places, self._crew.start, settings.supervision, self._folder
         )  # fmt: skip

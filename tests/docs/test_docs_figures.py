@@ -27,18 +27,9 @@ BOARD: dict[str, Any] = json.loads((DOCKER / "grafana" / "dashboard.json").read_
 RULES: list[dict[str, Any]] = yaml.safe_load((DOCKER / "prometheus" / "alerts.yml").read_text())[
     "groups"
 ][0]["rules"]
+SPEC = Preprocessing(size=8, mean=(0, 0, 0), std=(1, 1, 1))
 FIGURES = Metrics(
-    ModelCard(
-        "m",
-        "python",
-        "none",
-        "d",
-        2,
-        (),
-        2,
-        Preprocessing(size=8, mean=(0, 0, 0), std=(1, 1, 1)),
-        (),
-    ),
+    [ModelCard("m", "python", "none", "d", 2, (), 2, SPEC, ())],
     others=[Replicas(".")],
 )
 FUNCTIONS = {

@@ -32,6 +32,7 @@ from alaas.pipeline import worker
 from alaas.pipeline.engine import LocalEngine
 from alaas.server.http import create_app
 from alaas.server.metrics import Metrics
+from alaas.server.models import Models
 from alaas.server.service import Service
 
 WAIT_S = 120
@@ -126,7 +127,7 @@ async def asking(
     )
     with mock.patch.object(worker, "Fetcher", partial(Fetcher, resolver=resolver)):
         engine = LocalEngine(settings)
-    service = Service(engine, settings, engine.card, Metrics(engine.card))
+    service = Service(Models([engine]), settings, Metrics([engine.card]))
     config = uvicorn.Config(create_app(service), loop="none", log_config=None, lifespan="off")
     bound, server = socket.create_server(("127.0.0.1", 0)), _Quiet(config)
     serving = asyncio.create_task(server.serve([bound]))

@@ -23,6 +23,7 @@ from alaas.server import http
 from alaas.server.connections import uvicorn_options
 from alaas.server.jobs.service import Jobs
 from alaas.server.metrics import Metrics
+from alaas.server.models import Models
 from alaas.server.service import Service
 
 JSON, LINES = "application/json", "application/x-ndjson"
@@ -134,9 +135,7 @@ class SmallServer:
 
     async def _live(self) -> None:
         self._loop = asyncio.get_running_loop()
-        self.service = Service(
-            self.engine, self._settings, self.engine.card, Metrics(self.engine.card)
-        )
+        self.service = Service(Models([self.engine]), self._settings, Metrics([self.engine.card]))
         app, jobs = http.create_app(self.service), None
         if self._settings.jobs.url is not None:
             jobs = app.state.jobs = Jobs(self.service, self._settings)

@@ -286,3 +286,38 @@ class TestNames:
     def test_where_none_is_near_all_are_named(self, write: Write) -> None:
         (line,) = lines(write("active_learning: {strategy: {type: xyz}}"), choices=CHOICES)
         assert line.endswith("unknown name 'xyz'; valid are LeastConfidence, k_center, badge")
+
+
+class TestFurtherModels:
+    def test_each_is_a_section_like_the_default_one(self, write: Write) -> None:
+        path = write(
+            "active_learning:\n  strategy:\n    model: {name: resnet50}\n"
+            "    models:\n      small: {name: resnet18, batch_size: 4}\n"
+        )
+        strategy = load(path, environ={}).settings.active_learning.strategy
+        assert [*strategy.served] == ["default", "small"]
+        assert strategy.served["default"].name == "resnet50"
+        assert strategy.served["small"].batch_size == 4
+
+    @pytest.mark.parametrize("empty", ["", "null", "{}"])
+    def test_there_may_be_none(self, write: Write, empty: str) -> None:
+        path = write(f"active_learning:\n  strategy:\n    models: {empty}\n")
+        assert [*load(path, environ={}).settings.active_learning.strategy.served] == ["default"]
+
+    @pytest.mark.parametrize(
+        ("models", "said"),
+        [
+            ("{small: {nmae: resnet18}}", r"models\.small\.nmae: unknown key; did you mean 'name'"),
+            ("{small: {batch_size: -1}}", r"models\.small\.batch_size: must be a whole number > 0"),
+            ("{small: {hub: python}}", r"models\.small\.name: must be like 'module:factory'"),
+            ("{small: 3}", r"models\.small: must be a mapping of names"),
+            ("[small]", r"models: must be a mapping of names"),
+            ("{default: {}}", r"models: must be no digest and not 'default'"),
+            ("{0123456789abcdef: {}}", r"models: must be no digest and not 'default'"),
+            ('{"a b": {}}', r"models: must be a mapping of names"),
+        ],
+    )
+    def test_what_is_wrong_is_said_of_its_key(self, write: Write, models: str, said: str) -> None:
+        path = write(f"active_learning:\n  strategy:\n    models: {models}\n")
+        with pytest.raises(ConfigError, match=said):
+            load(path, environ={})

@@ -20,6 +20,7 @@ from alaas.server.jobs.database import now
 from alaas.server.jobs.model import Job, jobs
 from alaas.server.jobs.service import Jobs, new_job
 from alaas.server.metrics import Metrics
+from alaas.server.models import Models
 from alaas.server.service import Service
 
 
@@ -36,7 +37,7 @@ class Office:
         worker = settings.active_learning.al_worker.model_copy(update={"port": (port,)})
         active = settings.active_learning.model_copy(update={"al_worker": worker})
         settings = settings.model_copy(update={"active_learning": active})
-        self.service = Service(engine, settings, engine.card, Metrics(engine.card))
+        self.service = Service(Models([engine]), settings, Metrics([engine.card]))
         self.jobs = Jobs(self.service, settings)
 
     async def __aenter__(self) -> Jobs:
@@ -50,7 +51,7 @@ class Office:
 
 async def submit(jobs: Jobs, size: int = 5, **parameters: Any) -> str:
     given = {"budget": 2, **parameters}
-    wanted = new_job("a", kind="query", parameters=given, whole=True, model=jobs.model)
+    wanted = new_job("a", kind="query", parameters=given, whole=True)
     return (await jobs.submit(wanted, Again(pool(size)))).id
 
 
@@ -180,13 +181,13 @@ def test_a_job_that_gets_no_further_is_given_up(
 
 def test_a_job_that_another_model_answers_has_a_warning(settings: Settings) -> None:
     async def story() -> None:
-        wanted = new_job("a", kind="query", parameters={"budget": 1}, whole=True, model="older")
+        wanted = new_job("a", kind="query", parameters={"budget": 1}, whole=True, model="0" * 16)
         async with Office(settings, Toy()) as office:
             for _ in range(2):
                 name = (await office.submit(wanted, Again(pool(3)))).id
                 await end(office, name)
                 answer = (await office.result(name, "a")).decode()
-                assert ('"model_differs"' in answer) == (wanted.model == "older")
+                assert ('"model_differs"' in answer) == (wanted.model == "0" * 16)
                 wanted = new_job(
                     "a", kind="query", parameters={"budget": 1}, whole=True, model="m1"
                 )

@@ -39,7 +39,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 
 def admission(**given: int) -> Admission:
-    return Admission(LimitsSettings.model_validate(given), Metrics(Toy().card))
+    return Admission(LimitsSettings.model_validate(given), Metrics([Toy().card]))
 
 
 def counted(books: Admission) -> tuple[int, int, int]:

@@ -28,6 +28,7 @@ from alaas.proto.alaas.v1 import active_learning_pb2_grpc as stubs
 from alaas.server import grpc as ours
 from alaas.server import http
 from alaas.server.metrics import Metrics
+from alaas.server.models import Models
 from alaas.server.observed import TimedSlots
 from alaas.server.replicas import Replicas
 from alaas.server.service import Service
@@ -68,7 +69,7 @@ PROMISED = {
 def served(engine: Toy | None = None, runtime: Path | None = None) -> Service:
     engine = engine or Toy()
     others = () if runtime is None else [Replicas(runtime)]
-    return Service(engine, Settings(), engine.card, Metrics(engine.card, others=others))
+    return Service(Models([engine]), Settings(), Metrics([engine.card], others=others))
 
 
 def figures(service: Service) -> dict[tuple[str, str], float]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -30,10 +31,9 @@ from alaas.store.pools import Pools
 class Storing(Keeping):
     """A toy with pools."""
 
-    def __init__(self, folder: Path, *, space: str = "s", **rest: Any) -> None:
+    def __init__(self, folder: Path, **rest: Any) -> None:
         super().__init__(Shelf(), **rest)
-        self.scorer = Scorer(None, Pools(str(folder)), space=space, model="m1")
-        self.space = space
+        self.scorer = Scorer(None, Pools(str(folder)))
 
     async def keep(self, plan: Plan, notes: Notes) -> PoolInfo:
         return self.scorer.keep(plan, notes)
@@ -50,13 +50,7 @@ class Storing(Keeping):
 
 @pytest.fixture
 def engine(tmp_path: Path) -> Storing:
-    return fresh(tmp_path)
-
-
-def fresh(folder: Path, **rest: Any) -> Storing:
-    made = Storing(folder, space="", **rest)
-    made.scorer._space = made.card.space
-    return made
+    return Storing(tmp_path)
 
 
 def put(engine: Toy, parts: list[query.Part], **parameters: Any) -> PushResponse:
@@ -103,8 +97,10 @@ def test_groups_are_kept(engine: Storing) -> None:
 
 
 def test_a_model_that_changed_computes_the_pool_anew(tmp_path: Path) -> None:
-    put(Storing(tmp_path, space="of another model"), [pool(7)])
-    engine = fresh(tmp_path)
+    other = Storing(tmp_path)
+    other.card = replace(other.card, digest="another")
+    put(other, [pool(7)])
+    engine = Storing(tmp_path)
     response = in_time(ask(engine, [], pool="p", budget=2))
     assert len(engine.computed) == 7
     assert picks(response) == picks(in_time(ask(Keeping(Shelf()), [pool(7)], budget=2)))

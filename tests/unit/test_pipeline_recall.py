@@ -61,7 +61,7 @@ class Keeping(Toy):
 
     def __init__(self, shelf: Shelf, known: dict[str, str] | None = None, **rest: Any) -> None:
         super().__init__(**rest)
-        self.scorer = Scorer(shelf, space="s", model="m1")  # type: ignore[arg-type]
+        self.scorer = Scorer(shelf)  # type: ignore[arg-type]
         self.known = known if known is not None else {}
         self.computed: list[str] = []
 

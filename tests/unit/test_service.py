@@ -15,6 +15,7 @@ from alaas.core.wire import PoolInfo
 from alaas.models.card import ModelCard
 from alaas.pipeline.scorer import Scorer
 from alaas.server.metrics import Metrics
+from alaas.server.models import Models
 from alaas.server.service import Service
 from alaas.store.pools import Pools
 
@@ -25,7 +26,7 @@ class Storing(Toy):
     def __init__(self, folder: Path | None) -> None:
         super().__init__()
         pools = None if folder is None else Pools(str(folder))
-        self.scorer = Scorer(None, pools, space=self.card.space, model="m1")
+        self.scorer = Scorer(None, pools)
 
     async def keep(self, plan: Plan, notes: Notes) -> PoolInfo:
         return self.scorer.keep(plan, notes)
@@ -43,7 +44,7 @@ class Storing(Toy):
 def service(engine: Toy) -> Service:
     spec = Preprocessing(size=8, mean=(0, 0, 0), std=(1, 1, 1))
     card = ModelCard("toy", "python", "none", "m1", 2, (), 0, spec, ("probs",))
-    return Service(engine, Settings(), card, Metrics(card))
+    return Service(Models([engine]), Settings(), Metrics([card]))
 
 
 def test_a_stop_waits_for_queries_and_refuses_new_ones() -> None:

@@ -25,6 +25,7 @@ from alaas.proto.alaas.v1 import active_learning_pb2 as pb
 from alaas.proto.alaas.v1 import active_learning_pb2_grpc as stubs
 from alaas.server import http
 from alaas.server.metrics import Metrics
+from alaas.server.models import Models
 from alaas.server.service import Service
 from alaas.server.tracing import Tracing
 
@@ -91,7 +92,7 @@ def collector() -> Iterator[Collector]:
 
 def traced(engine: Toy, endpoint: str | None) -> Service:
     tracing = Tracing(TracingSettings(endpoint=endpoint), "mine")
-    return Service(engine, Settings(), engine.card, Metrics(engine.card), tracing)
+    return Service(Models([engine]), Settings(), Metrics([engine.card]), tracing)
 
 
 def attributes(span: Span) -> dict[str, Any]:

@@ -184,7 +184,6 @@ async def _submit(request: Request) -> Response:
         kind=_kind(body.head),
         parameters=body.parameters,
         whole=body.lines is None,
-        model=jobs.model,
     )
     try:
         await jobs.submit(wanted, body.source, also=accepted)

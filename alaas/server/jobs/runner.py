@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 import structlog
 
+from alaas.config import parse_parameters
 from alaas.core.errors import AlaasError, Internal, NotReady, StorageBusy, Unavailable
 from alaas.core.wire import Item, Progress, QueryResponse
 from alaas.server.jobs.idempotency import Replies
@@ -232,8 +233,11 @@ class Runner:
         with self._service.tracing.span(f"job {job.kind}"):
             if job.kind == "push":
                 return (await self._service.push(job.parameters, pool, **asked)).to_json()
-            # A restart may have brought another model; then the answer has a warning.
-            parameters = {"model": job.model, **job.parameters}
+            parameters = job.parameters
+            served = await self._service.engine_for(parse_parameters(parameters))
+            if served.card.digest != job.model:
+                # A restart has brought another model: the answer says so.
+                parameters = {"model": job.model, **parameters}
             response = await self._service.query(parameters, pool, **asked)
         document = response.to_json(job.parameters)
         if job.whole:

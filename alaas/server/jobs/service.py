@@ -7,6 +7,7 @@ import socket
 import uuid
 from collections.abc import AsyncIterable, AsyncIterator, Callable
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 from sqlalchemy import Connection
@@ -55,11 +56,6 @@ class Jobs:
         self.replies = Replies(self._database, owner, keep_s=settings.jobs.idempotency_s)
         self._runner = Runner(service, self.store, self.replies)
 
-    @property
-    def model(self) -> str:
-        """Digest of the model that is served."""
-        return self._service.card.digest
-
     async def start(self) -> None:
         """Go on with the jobs that were left; to be awaited before the first request comes."""
         await self._runner.start()
@@ -91,7 +87,7 @@ class Jobs:
         """
         if self._service.stopping or self._runner.closing.is_set():
             raise NotReady("the service is stopping")
-        stored = self._check(wanted)
+        wanted, stored = await self._checked(wanted)
         limits = self._settings.limits
         silence_s = limits.stream_silence_s + PATIENCE_S
         room = self._settings.jobs.max_bytes
@@ -113,15 +109,21 @@ class Jobs:
         self._runner.wake()
         return job
 
-    def _check(self, wanted: Wanted) -> bool:
-        """Refuse at once what would be refused when it runs; whether it names a stored pool."""
-        defaults, card = self._settings.active_learning.strategy, self._service.card
+    async def _checked(self, wanted: Wanted) -> tuple[Wanted, bool]:
+        """With its model, and whether it names a stored pool.
+
+        What would be refused when it runs is refused at once.
+        """
+        defaults = self._settings.active_learning.strategy
         if wanted.kind == "push":
-            push.plan(parse_push(wanted.parameters), defaults, wanted.id, card)
-            return False
-        parameters = parse_parameters(wanted.parameters)
-        query.plan(parameters, defaults, wanted.id, card)
-        return parameters.pool is not None
+            pushed = parse_push(wanted.parameters)
+            card = (await self._service.engine_for(pushed)).card
+            push.plan(pushed, defaults, wanted.id, card)
+            return replace(wanted, model=wanted.model or card.digest), False
+        asked = parse_parameters(wanted.parameters)
+        card = (await self._service.engine_for(asked)).card
+        query.plan(asked, defaults, wanted.id, card)
+        return replace(wanted, model=wanted.model or card.digest), asked.pool is not None
 
     async def page(
         self, caller: str | None, *, limit: int, before: str | None, state: State | None

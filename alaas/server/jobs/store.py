@@ -43,7 +43,7 @@ class Wanted:
         kind: What it does.
         parameters: As they were sent.
         whole: Whether the pool comes in one document.
-        model: Digest of the model that is served.
+        model: Digest of the model that is asked for; empty until it is known.
     """
 
     id: str
@@ -51,7 +51,7 @@ class Wanted:
     kind: Kind
     parameters: Mapping[str, Any]
     whole: bool
-    model: str
+    model: str = ""
 
 
 class JobStore:

@@ -204,7 +204,7 @@ class QueryEvent(_message.Message):
     def __init__(self, progress: _Optional[_Union[Progress, _Mapping]] = ..., response: _Optional[_Union[QueryResponse, _Mapping]] = ...) -> None: ...
 
 class PushParameters(_message.Message):
-    __slots__ = ("pool", "ttl_s", "strategy", "seed", "n_drop", "on_item_error", "timeout_s", "cache")
+    __slots__ = ("pool", "ttl_s", "strategy", "seed", "n_drop", "on_item_error", "timeout_s", "cache", "model")
     POOL_FIELD_NUMBER: _ClassVar[int]
     TTL_S_FIELD_NUMBER: _ClassVar[int]
     STRATEGY_FIELD_NUMBER: _ClassVar[int]
@@ -213,6 +213,7 @@ class PushParameters(_message.Message):
     ON_ITEM_ERROR_FIELD_NUMBER: _ClassVar[int]
     TIMEOUT_S_FIELD_NUMBER: _ClassVar[int]
     CACHE_FIELD_NUMBER: _ClassVar[int]
+    MODEL_FIELD_NUMBER: _ClassVar[int]
     pool: str
     ttl_s: float
     strategy: str
@@ -221,7 +222,8 @@ class PushParameters(_message.Message):
     on_item_error: str
     timeout_s: float
     cache: bool
-    def __init__(self, pool: _Optional[str] = ..., ttl_s: _Optional[float] = ..., strategy: _Optional[str] = ..., seed: _Optional[int] = ..., n_drop: _Optional[int] = ..., on_item_error: _Optional[str] = ..., timeout_s: _Optional[float] = ..., cache: bool = ...) -> None: ...
+    model: str
+    def __init__(self, pool: _Optional[str] = ..., ttl_s: _Optional[float] = ..., strategy: _Optional[str] = ..., seed: _Optional[int] = ..., n_drop: _Optional[int] = ..., on_item_error: _Optional[str] = ..., timeout_s: _Optional[float] = ..., cache: bool = ..., model: _Optional[str] = ...) -> None: ...
 
 class PushRequest(_message.Message):
     __slots__ = ("parameters", "items")
