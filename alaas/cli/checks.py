@@ -65,9 +65,10 @@ def examine(config: Path | None, *, model: str | None, uri: str | None) -> Itera
     settings = _settings(config, model)
     for listener in settings.active_learning.al_worker.listeners:
         yield _port(listener)
-    chosen = settings.active_learning.strategy.model
-    yield _device(chosen)
-    yield from _weights(chosen)
+    chosen = settings.active_learning.strategy
+    yield _device(chosen.model)
+    for served in chosen.served.values():
+        yield from _weights(served)
     if uri is not None:
         yield _picture(uri, settings)
 

@@ -94,6 +94,7 @@ class Descriptions:
 
     def __init__(self, models: Mapping[str, ModelSettings]) -> None:
         self._all = {name: Description(settings) for name, settings in models.items()}
+        self._known: dict[str, ModelCard] = {}
 
     def cards(self) -> dict[str, ModelCard] | None:
         """The cards by name, or None while one of the models is being loaded.
@@ -102,11 +103,11 @@ class Descriptions:
             MissingExtra: The runtime that is asked for is not installed.
             ModelUnavailable: One cannot be loaded; the message says what to do.
         """
-        found = {name: one.card() for name, one in self._all.items()}
-        known = {
-            name: replace(card, served_as=name) for name, card in found.items() if card is not None
-        }
-        return known if len(known) == len(found) else None
+        for name, one in self._all.items():
+            if name not in self._known and (card := one.card()) is not None:
+                self._known[name] = replace(card, served_as=name)
+        complete = len(self._known) == len(self._all)
+        return {name: self._known[name] for name in self._all} if complete else None
 
     def close(self) -> None:
         """End the children that have not ended."""

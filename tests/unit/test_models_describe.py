@@ -8,8 +8,11 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
+from contextlib import closing
 from io import StringIO
 from pathlib import Path
+from threading import Event
 
 import pytest
 
@@ -17,7 +20,7 @@ import alaas
 from alaas.config import ModelSettings, Preprocessing
 from alaas.core.errors import MissingExtra, ModelUnavailable, from_problem
 from alaas.models.card import ModelCard, resolved
-from alaas.models.describe import describe, main
+from alaas.models.describe import Descriptions, describe, main
 from alaas.models.load import load
 
 REPOSITORY = str(Path(alaas.__file__).parents[1])
@@ -138,3 +141,42 @@ def test_a_child_without_an_answer(
         describe(settings("any:build"))
     expected = f"loading 'any:build' ended with status {status} and no answer"
     assert caught.value.detail == expected
+
+
+def wait_for(holds: Callable[[], object]) -> None:
+    """Look again and again, for a minute."""
+    pause = Event()
+    for _ in range(3_000):
+        if holds():
+            return
+        pause.wait(0.02)
+    raise AssertionError("it does not come to hold")
+
+
+def test_several_are_described_each_under_its_name_and_once(
+    own: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (own / "several.py").write_text(TINY)
+    gate = own / "gate"
+    os.mkfifo(gate)
+    (own / "later.py").write_text(f"{TINY}\nopen({str(gate)!r}).read()\n")
+    models = {"default": settings("several:build"), "late": settings("later:build")}
+    with caplog.at_level(logging.INFO, "alaas.models"), closing(Descriptions(models)) as several:
+        wait_for(lambda: several.cards() or caplog.records)
+        assert several.cards() is None
+        gate.write_text("")  # the second one goes on, long after the first one was known
+        wait_for(several.cards)
+        cards = several.cards()
+    assert cards is not None
+    assert [(name, card.served_as) for name, card in cards.items()] == [
+        ("default", "default"), ("late", "late"),
+    ]  # fmt: skip
+    told = [record.getMessage().partition(" ")[0] for record in caplog.records]
+    assert told == ["several:build", "later:build"]
+
+
+def test_one_that_does_not_load_ends_the_wait_for_the_others(own: Path) -> None:
+    (own / "sound.py").write_text(TINY)
+    models = {"default": settings("sound:build"), "broken": settings("nowhere:build")}
+    with closing(Descriptions(models)) as several, pytest.raises(ModelUnavailable, match="nowhere"):
+        wait_for(several.cards)
