@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from alaas.calibration.predictions import in_range, predictions
 from alaas.core.errors import MissingExtra
 
 if TYPE_CHECKING:
@@ -54,13 +55,16 @@ def reliability(probs: ArrayLike, labels: ArrayLike, *, bins: int = BINS) -> Rel
         labels: (M,) class numbers.
         bins: Bins of equal width.
 
+    Raises:
+        ValueError: They are no probabilities or class numbers, or not of the same items; or
+            there is no bin.
+
     Example:
         >>> reliability([[0.9, 0.1], [0.8, 0.2], [0.4, 0.6]], [0, 1, 1]).error.__round__(3)
         0.433
     """
-    rows = np.asarray(probs, np.float64)
-    predicted = rows.argmax(axis=1)
-    return binned(rows.max(axis=1), predicted == np.asarray(labels), bins=bins)
+    rows, classes = predictions(probs, labels)
+    return binned(rows.max(axis=1), rows.argmax(axis=1) == classes, bins=bins)
 
 
 def classwise(probs: ArrayLike, labels: ArrayLike, *, bins: int = BINS) -> NDArray[np.float64]:
@@ -75,10 +79,13 @@ def classwise(probs: ArrayLike, labels: ArrayLike, *, bins: int = BINS) -> NDArr
 
     Returns:
         (C,) errors, from 0 to 1.
+
+    Raises:
+        ValueError: As of `reliability`.
     """
-    rows, given = np.asarray(probs, np.float64), np.asarray(labels)
+    rows, classes = predictions(probs, labels)
     return np.array(
-        [binned(rows[:, c], given == c, bins=bins).error for c in range(rows.shape[1])]
+        [binned(rows[:, c], classes == c, bins=bins).error for c in range(rows.shape[1])]
     )  # fmt: skip
 
 
@@ -89,8 +96,16 @@ def binned(confidence: ArrayLike, right: ArrayLike, *, bins: int = BINS) -> Reli
         confidence: (M,) what each says of itself, in [0, 1].
         right: (M,) whether it is so.
         bins: Bins of equal width.
+
+    Raises:
+        ValueError: A confidence is none, they are not as many as answers, or there is no bin.
     """
     said, held = np.asarray(confidence, np.float64), np.asarray(right, np.float64)
+    if said.ndim != 1 or said.shape != held.shape:
+        raise ValueError(f"both must be (M,), got the shapes {said.shape} and {held.shape}")
+    if bins < 1:
+        raise ValueError(f"bins must be 1 or more, got {bins}")
+    in_range(said)
     edges = np.linspace(0, 1, bins + 1)
     at = np.clip(np.searchsorted(edges, said, side="left") - 1, 0, bins - 1)
     counts = np.bincount(at, minlength=bins)

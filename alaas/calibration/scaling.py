@@ -13,6 +13,8 @@ from typing import Any, Literal, TypeAlias, get_args
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from alaas.calibration.predictions import class_numbers, predictions
+
 Method: TypeAlias = Literal["temperature", "dirichlet"]
 METHODS: tuple[Method, ...] = get_args(Method)
 """The ways to scale."""
@@ -47,9 +49,16 @@ class Temperature:
 
     Attributes:
         temperature: T, > 0; above 1 it makes less sure.
+
+    Raises:
+        ValueError: It is no such number.
     """
 
     temperature: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not 0 < self.temperature < float("inf"):
+            raise ValueError(f"a temperature must be above 0 and finite, got {self.temperature}")
 
     def __call__(self, probs: NDArray[np.floating]) -> NDArray[np.floating]:
         """The scaled probabilities, (..., C), in their own precision."""
@@ -106,15 +115,15 @@ def fit(method: Method, probs: ArrayLike, labels: ArrayLike) -> Calibration:
         labels: (M,) their classes, 0 to C - 1.
 
     Raises:
-        ValueError: Nothing can be fitted to these items; the message is that of `unfit`.
+        ValueError: There is no such method; they are no probabilities or not as many as
+            labels; or nothing can be fitted to these items, and the message is that of `unfit`.
 
     Example:
         >>> probs = np.array([[0.9, 0.1]] * 10)
         >>> fit("temperature", probs, [0] * 8 + [1] * 2).temperature.__round__(3)
         1.585
     """
-    rows = np.asarray(probs, np.float64)
-    classes = np.asarray(labels, np.int64)
+    rows, classes = predictions(probs, labels)
     if why := unfit(method, classes, rows.shape[1]):
         raise ValueError(why)
     logs = _logs(rows)
@@ -129,11 +138,19 @@ def unfit(method: Method, labels: ArrayLike, classes: int) -> str:
         labels: (M,) class numbers.
         classes: The classes that the model knows, C.
 
+    Raises:
+        ValueError: There is no such method.
+
     Example:
         >>> unfit("temperature", [0, 1], 3)
         'temperature scaling needs at least 10 labelled items, got 2'
     """
-    given = np.asarray(labels, np.int64)
+    if method not in METHODS:
+        raise ValueError(f"the method must be {' or '.join(METHODS)}, got {method!r}")
+    try:
+        given = class_numbers(labels, classes)
+    except ValueError as error:
+        return str(error)
     found = np.unique(given)
     if method == "dirichlet" and classes > MOST_CLASSES:
         return (
@@ -160,9 +177,14 @@ def nll(probs: ArrayLike, labels: ArrayLike) -> float:
     Args:
         probs: (M, C) class probabilities.
         labels: (M,) class numbers.
+
+    Raises:
+        ValueError: They are no probabilities or class numbers, of the same items, or of none.
     """
-    rows = np.asarray(probs, np.float64)
-    chosen = rows[np.arange(len(rows)), np.asarray(labels, np.int64)]
+    rows, classes = predictions(probs, labels)
+    if not len(rows):
+        raise ValueError("the mean likelihood of no labels is not known")
+    chosen = rows[np.arange(len(rows)), classes]
     return float(-np.log(np.maximum(chosen, TINY)).mean())
 
 

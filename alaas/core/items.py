@@ -112,7 +112,8 @@ def item_from_json(document: Any, row: int) -> Item | Failure:
 
     Args:
         document: A mapping with one of ``uri``, ``text`` and ``blob`` (base64) and
-            perhaps an ``id``; or a string, which is a URI. Other keys are ignored.
+            perhaps an ``id``; or a string, which is a URI. What is empty counts as
+            missing, except a text or blob alone. Other keys are ignored.
         row: Position in the pool. It is the id of a document that has none.
 
     Returns:
@@ -131,6 +132,10 @@ def item_from_json(document: Any, row: int) -> Item | Failure:
         raise _invalid(row, "/id", f"must be a string, got {type(given).__name__}")
     # Documents of older clients carry every key, the unused ones empty.
     content = {key: document[key] for key in ("uri", "text", "blob") if document.get(key)}
+    if not content:
+        # An empty text or file is the fault of one item, and not of its pool.
+        empty = [key for key in ("text", "blob") if document.get(key) == ""]
+        content = dict.fromkeys(empty[:1], "")
     if len(content) != 1:
         named = " and ".join(content) or "none of them"
         raise _invalid(row, "", f"must have exactly one of uri, text and blob; it has {named}")

@@ -183,17 +183,17 @@ def _cell(
     folder: Path | None = None,
 ) -> Row:
     """One cell of a table: an address, a text, bytes, or bytes beside their path."""
+    named = id_ not in (None, "")
+    if text and isinstance(value, str | None):  # an empty one too: its model refuses it alone
+        return Row(Item(str(id_ if named else row), text=value or ""), where, named)
     if isinstance(value, Mapping):
         value = value.get("bytes") or value.get("path")
     if isinstance(value, str) and not text:
         value = value.strip()
-    if not value or not isinstance(value, str | bytes):
+    if not value or not isinstance(value, bytes if text else str | bytes):
         raise ValidationFailed(f"{where}: no {'text' if text else 'address'} here, got {value!r}")
-    named = id_ not in (None, "")
     if isinstance(value, bytes):
         return Row(Item(str(id_ if named else row), blob=value), where, named)
-    if text:
-        return Row(Item(str(id_ if named else row), text=value), where, named)
     return Row(Item(str(id_ if named else value), uri=_located(value, folder)), where, named)
 
 

@@ -20,6 +20,7 @@ from alaas.models import heads
 from alaas.models.output import Output
 from alaas.models.reason import reason
 from alaas.models.stochastic.dropout import is_dropout
+from alaas.models.stochastic.layers import meant
 from alaas.models.tasks import TASKS, shape_of
 
 
@@ -75,26 +76,37 @@ class Anatomy:
 
 
 def dissect(
-    network: nn.Module, example: Tensor, *, output: Output = "softmax", head: str | None = None
+    network: nn.Module,
+    example: Tensor,
+    *,
+    output: Output = "softmax",
+    head: str | None = None,
+    real: Tensor | None = None,
 ) -> Anatomy:
     """Find the parts of a network.
 
     Args:
         network: A network in evaluation mode whose parameters need no gradient.
-        example: An input of one item; other than zeros, which would hide weights.
+        example: An input of few items; other than zeros, which would hide weights.
         output: What the network returns.
         head: Name of the layer whose input embeddings are; None for the last linear or
             convolutional one that runs.
+        real: (B, L) which tokens of the example are not padding, where it is texts. Some
+            should be, to find out what becomes of them.
 
     Raises:
         ModelUnavailable: The network fails on it, gives anything but what `output` says, or
-            has or uses no layer of that name.
+            has or uses no layer of that name, as none that returns embeddings does.
     """
     if output == "embedding":
+        if head is not None:
+            raise ModelUnavailable(
+                f"the model returns embeddings itself: leave out `head`, which is {head!r}"
+            )
         made = _made(network, example)
-        if not torch.is_tensor(made) or made.ndim != 2 or len(made) != 1:
+        if not torch.is_tensor(made) or made.ndim != 2 or len(made) != len(example):
             rule = "an encoder must return embeddings of shape (B, D)"
-            raise ModelUnavailable(f"{rule}, got {shape_of(made)} for one item")
+            raise ModelUnavailable(f"{rule}, got {_shape_for(made, example)}")
         return Anatomy(output, 0, None, made.shape[1], None, (), None, False)
     # What is entered last in a detector is a proposal, not an item: its head has to be named.
     layers = _heads(network, head) if output != "detection" or head is not None else []
@@ -118,19 +130,20 @@ def dissect(
         if is_dropout(layer)
     ]
     try:
-        logits = _read(output, _made(network, example))
+        logits = _read(output, _made(network, example), example)
     finally:
         for hook in hooks:
             hook.remove()
     if head is not None and not entered:
         raise ModelUnavailable(f"the layer {head!r} does not run: no embeddings come of it")
     last, entering = entered[-1] if entered else (None, None)
-    dim = 0 if entering is None else heads.flat(entering).shape[1]
+    embeddings = None if entering is None else heads.flat(entering, real)
+    dim = 0 if embeddings is None else embeddings.shape[1]
     if not torch.is_tensor(logits) or logits.ndim != 2:
         classes = logits.shape[1] if torch.is_tensor(logits) else 0
         drops = tuple(dict.fromkeys(layer for layer, *_ in dropped))
         return Anatomy(output, classes, last, dim, None, drops, None, False)
-    matrix = None if entering is None else heads.as_matrix(last, entering, logits)
+    matrix = None if embeddings is None else heads.as_matrix(last, embeddings, logits)
     drops_before = None
     if matrix is not None and entering is not None and entering.ndim == 2:
         runs = Counter(layer for layer, *_ in dropped)
@@ -154,15 +167,16 @@ def _heads(network: nn.Module, name: str | None) -> list[nn.Module]:
     modules = dict(network.named_modules())
     if name is None:
         return [one for one in modules.values() if isinstance(one, nn.Linear | nn.Conv2d)]
-    if name not in modules or not name:
+    whole = meant(name, modules) if name else None
+    if whole is None:
         near = difflib.get_close_matches(name, modules, n=3, cutoff=0.3)
         hint = f"; near it are {', '.join(near)}" if near else ""
         raise ModelUnavailable(f"the model has no layer {name!r}{hint}")
-    return [modules[name]]
+    return [modules[whole]]
 
 
 def _made(network: nn.Module, example: Tensor) -> Any:
-    """What a network returns for one item."""
+    """What a network returns for the example."""
     shape = " x ".join(map(str, example.shape[1:]))
     try:
         with torch.inference_mode():
@@ -173,16 +187,21 @@ def _made(network: nn.Module, example: Tensor) -> Any:
         ) from error
 
 
-def _read(output: Output, made: Any) -> Any:
+def _read(output: Output, made: Any, example: Tensor) -> Any:
     """What a network returned, as its task reads it."""
     task = TASKS[output]
     with contextlib.suppress(ModelOutputInvalid):
         found = task.read(made)
-        if len(found) == 1:
+        if len(found) == len(example):
             return found
     raise ModelUnavailable(
-        f"a model with output {output} must return {task.rule}, got {shape_of(made)} for one item"
+        f"a model with output {output} must return {task.rule}, got {_shape_for(made, example)}"
     )
+
+
+def _shape_for(made: Any, example: Tensor) -> str:
+    items = "one item" if len(example) == 1 else f"{len(example)} items"
+    return f"{shape_of(made)} for {items}"
 
 
 def _is_differentiable(network: nn.Module, example: Tensor) -> bool:
@@ -190,7 +209,8 @@ def _is_differentiable(network: nn.Module, example: Tensor) -> bool:
         point = example.clone().requires_grad_()
         with torch.enable_grad():
             logits = network(point.clone())
-        torch.autograd.grad(logits.sum(), point)
-    except RuntimeError:  # as tokens, which are whole numbers, always give
+        # As often as DeepFool wants one, which what is compiled may not give.
+        torch.autograd.grad(logits.sum(), point, retain_graph=True)
+    except Exception:  # noqa: BLE001  # as tokens, which are whole numbers, always give
         return False
     return True

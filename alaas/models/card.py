@@ -27,7 +27,7 @@ class ModelCard:
         name: Its name in its hub.
         hub: Where it comes from.
         weights: The weights it carries: a name, a path, or ``none`` for random ones.
-        digest: SHA-256 over its parameters, buffers and layers, 16 hexadecimal digits of it.
+        digest: SHA-256 over its numbers, layers and code, 16 hexadecimal digits of it.
         classes: Number of classes, C; 0 where it predicts none.
         categories: Their names, or an empty tuple where the weights carry none.
         dim: Dimensions of its embeddings, D; 0 where it has no linear or convolutional head.
@@ -44,6 +44,9 @@ class ModelCard:
             empty where it makes one prediction.
         origin: What else its hub says of it, such as the commit.
         served_as: The name by which a query asks a server for it.
+        head: Name of the layer whose input its embeddings are; empty where they are its output.
+        margins: What its margins are distances of, ``input`` or ``embedding``; empty where it
+            has none.
     """
 
     name: str
@@ -64,6 +67,8 @@ class ModelCard:
     reduction: str = ""
     origin: str = ""
     served_as: str = DEFAULT
+    head: str = ""
+    margins: str = ""
 
     @property
     def modality(self) -> Modality:
@@ -76,11 +81,15 @@ class ModelCard:
 
         A digest of 16 hexadecimal digits of all that they depend on beside the item itself:
         the network, the preprocessing with its decoding, the runtime and the precision, what
-        is made of its output and where draws come from. The number of threads and of items in
-        a micro-batch, which move last digits, are not in it.
+        is made of its output, where draws come from, which layer's input embeddings are and
+        what margins are distances of. The number of threads and of items in a micro-batch,
+        which move last digits, are not in it.
         """
         spec = self.preprocessing.model_dump(mode="json", exclude={"file"})
-        parts = [self.digest, spec, self.runtime, self.precision, self.output, self.draws]
+        parts = (
+            self.digest, spec, self.runtime, self.precision, self.output, self.draws, self.head,
+            self.margins,
+        )  # fmt: skip
         said = json.dumps(parts, sort_keys=True)
         return hashlib.blake2b(said.encode(), digest_size=8).hexdigest()
 

@@ -12,12 +12,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from alaas.config import Inputs, Preprocessing
+from alaas.config import Inputs, Preprocessing, Tokenization
 from alaas.config.model import DrawsSettings
 from alaas.core.errors import ModelOutputInvalid, ModelUnavailable
 from alaas.models.anatomy import Anatomy, dissect
-from alaas.models.entry import MANY_TOKENS, TOKENS, entry, noise, portions
+from alaas.models.entry import MANY_TOKENS, TOKENS, entry, noise, portions, real
 from alaas.models.fingerprint import fingerprint
+from alaas.models.foreign import guarded, predicting
 from alaas.models.forward import Forward
 from alaas.models.heads import flat, gradient_lengths
 from alaas.models.margins import linear_margins, margins
@@ -90,8 +91,13 @@ class Classifier:
         self.device = torch.device(device)
         self.inputs = inputs
         enter = entry(inputs).to(device)
-        example = enter(placed(noise(inputs, 1), self.device))
-        self.parts = dissect(self.network, example, output=output, head=head)
+        # Of two texts the second one is padded.
+        rows = 2 if isinstance(inputs, Tokenization) else 1
+        example = enter(placed(noise(inputs, rows), self.device))
+        with guarded("the model cannot be looked into"):
+            self.parts = dissect(
+                self.network, example, output=output, head=head, real=real(inputs, example)
+            )
         self.classes, self.dim = self.parts.classes, self.parts.dim
         self.forward = Forward(self.network, self.parts.head, inputs, output=output).to(device)
         self.engine = TorchEngine(self.forward, device=self.device)
@@ -114,6 +120,19 @@ class Classifier:
     def provides(self) -> tuple[str, ...]:
         """The views that it can compute."""
         return self.parts.views(drawn=self.source is not None)
+
+    @property
+    def head(self) -> str:
+        """Name of the layer whose input the embeddings are; empty where that is none."""
+        named = self.network.named_modules()
+        return next((name for name, one in named if one is self.parts.head), "")
+
+    @property
+    def margins_of(self) -> str:
+        """What margins are distances of, ``input`` or ``embedding``; empty without any."""
+        if "margins" not in self.provides:
+            return ""
+        return "input" if self._by_input else "embedding"
 
     def views(
         self,
@@ -145,6 +164,7 @@ class Classifier:
             ModelOutputInvalid: The network returned NaN or infinity, or anything but one row
                 of C logits an item.
             ModelUnavailable: The model has no such view.
+            Raised: The network raised anything but a shortage of memory.
         """
         if missing := set(needs) - set(self.provides):
             raise ModelUnavailable(f"this model has no view {', '.join(sorted(missing))}")
@@ -159,7 +179,8 @@ class Classifier:
         tokens = TOKENS if self.device.type == "cpu" else MANY_TOKENS
         parts = portions(self.inputs, batch, self._most, tokens=tokens) if len(batch) else ()
         for rows, part in parts:
-            made = self._computed(part, needs, n_drop, seed, rank or _certain)
+            with predicting():
+                made = self._computed(part, needs, n_drop, seed, rank or _certain)
             for name, array in made.items():
                 _check_shape(name, array.shape, (len(rows), *shapes[name]))
             if len(rows) == len(batch) and np.array_equal(rows, np.arange(len(batch))):
@@ -333,7 +354,8 @@ class Classifier:
         ways = Ways(batch, self._through(batch), self._logits, entered=torch.Tensor)
         found = find(drawing, self.network, self.parts, self.inputs, self._members)
         try:
-            return checked(found, ways, drawing)
+            with guarded("the draws of the model fail"):
+                return checked(found, ways, drawing)
         finally:
             self.forward.entering = None
 
@@ -346,13 +368,15 @@ class Classifier:
 
     def digest(self) -> str:
         """What tells the network from another one: its `fingerprint`."""
-        return together([fingerprint(one) for one in (self.network, *self._members)])
+        with guarded("the model cannot be told from another one"):
+            return together([fingerprint(one) for one in (self.network, *self._members)])
 
 
 def _prepared(network: nn.Module, device: str) -> nn.Module:
     """A network as it runs; convolutions are faster over NHWC memory, in which pixels arrive."""
-    network = network.eval().requires_grad_(False).to(device)
-    return network.to(memory_format=torch.channels_last)
+    with guarded(f"{type(network).__name__} cannot be made ready on {device}"):
+        network = network.eval().requires_grad_(False).to(device)
+        return network.to(memory_format=torch.channels_last)
 
 
 def _certain(probs: NDArray[np.floating]) -> NDArray[np.floating]:

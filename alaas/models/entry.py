@@ -74,6 +74,11 @@ def entry(inputs: Inputs) -> nn.Module:
     return Tokens() if isinstance(inputs, Tokenization) else nn.Identity()
 
 
+def real(inputs: Inputs, entered: Tensor) -> Tensor | None:
+    """(B, L) which tokens of texts are not padding; None of other items."""
+    return entered != PADDING if isinstance(inputs, Tokenization) else None
+
+
 def noise(inputs: Inputs, rows: int) -> NDArray[Any]:
     """A micro-batch to try a network with: no two rows are alike, and none is empty."""
     rng = np.random.default_rng(rows)

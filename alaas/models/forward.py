@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from torch import Tensor, nn
 
 from alaas.config import Inputs
-from alaas.models.entry import entry
+from alaas.models.entry import entry, real
 from alaas.models.heads import argument, flat
 from alaas.models.output import Output
 from alaas.models.tasks import TASKS
@@ -41,6 +41,7 @@ class Forward(nn.Module):
     ) -> None:
         super().__init__()
         self.network = network
+        self.inputs = inputs
         self.entry = entry(inputs)
         self.names = ("logits",) if head is None else ("logits", "embeddings")
         self.output = output
@@ -56,7 +57,9 @@ class Forward(nn.Module):
 
     def forward(self, batch: Tensor) -> tuple[Tensor, ...]:
         """What `names` says, in float32."""
-        made = self.network(self.entry(batch))
+        entered = self.entry(batch)
+        tokens = real(self.inputs, entered)  # before the network, which may change its input
+        made = self.network(entered)
         made = (made if self.output == "embedding" else TASKS[self.output].read(made)).float()
         entering, self.entering = self.entering, None
-        return (made,) if entering is None else (made, flat(entering).float())
+        return (made,) if entering is None else (made, flat(entering, tokens).float())

@@ -18,23 +18,33 @@ def argument(given: tuple[Tensor, ...], named: Mapping[str, Tensor]) -> Tensor:
     return given[0] if given else named["input"]
 
 
-def flat(entering: Tensor) -> Tensor:
-    """(B, D) from (B, D), from a (B, D, H, W) map or from (B, L, D) tokens."""
+def flat(entering: Tensor, real: Tensor | None = None) -> Tensor:
+    """(B, D) from (B, D), from a (B, D, H, W) map or from (B, L, D) tokens.
+
+    Args:
+        entering: What a layer receives.
+        real: (B, L) which tokens of a text are not padding. Only these are in its mean, so
+            that it is the same whatever texts are beside it.
+    """
     if entering.ndim == 4:
         return entering.mean(dim=(2, 3))
-    if entering.ndim == 3:
+    if entering.ndim != 3:
+        return entering
+    if real is None or entering.shape[:2] != real.shape:
         return entering.mean(dim=1)
-    return entering
+    # In float32, in which a sum of many tokens fits.
+    kept = entering.float().masked_fill(~real.unsqueeze(2), 0)
+    return kept.sum(dim=1) / real.sum(dim=1, keepdim=True).clamp(min=1)
 
 
 def as_matrix(
-    layer: nn.Module | None, entering: Tensor, logits: Tensor
+    layer: nn.Module | None, embeddings: Tensor, logits: Tensor
 ) -> NDArray[np.float32] | None:
     """The layer as one (C, D + 1) matrix, weights and bias, where that is all it does.
 
     Args:
         layer: The layer that makes the logits, if any.
-        entering: What it received.
+        embeddings: (B, D) what it received, `flat`.
         logits: (B, C) what the network then returned.
 
     Returns:
@@ -46,7 +56,7 @@ def as_matrix(
     weight = layer.weight.detach().cpu().double()
     bias = weight.new_zeros(len(weight)) if layer.bias is None else layer.bias.detach().cpu()
     matrix = torch.column_stack([weight, bias.double()])
-    features = flat(entering).cpu().double()
+    features = embeddings.cpu().double()
     features = torch.column_stack([features, features.new_ones(len(features))])
     error = (features @ matrix.T - logits.cpu()).abs()
     if not bool((error <= TOLERANCE * (features.abs() @ matrix.abs().T)).all()):

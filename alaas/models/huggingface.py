@@ -55,6 +55,10 @@ def build(settings: ModelSettings) -> Built:
             "models of Transformers need alaas[huggingface]: pip install 'alaas[huggingface]'"
         ) from error
     own = settings.weights == "default"
+    if settings.revision and not settings.allow_code and Path(settings.name).expanduser().is_dir():
+        raise ModelUnavailable(
+            f"`revision` has no meaning for the folder {settings.name!r}, which has only one"
+        )
     folder = repository.model(
         settings.name, settings.revision, weights=own, code=settings.allow_code
     )
@@ -62,6 +66,7 @@ def build(settings: ModelSettings) -> Built:
         recipe = sentences.read(folder, settings.name)
         config = _config(settings, recipe.body)
         kind = _kind(settings, config, folder)
+        _check_meaning(settings, kind)
         if own:
             repository.check_weights(recipe.body, settings.name)
         model = load(settings, config, recipe.body, kind)
@@ -141,6 +146,25 @@ def _kind(settings: ModelSettings, config: Any, folder: Path) -> Kind:
             f"set `task` to what it is, or to null"
         )
     return kind
+
+
+def _check_meaning(settings: ModelSettings, kind: Kind) -> None:
+    """Refuse what would change nothing of a model of that kind.
+
+    Raises:
+        ModelUnavailable: Something of the kind is set.
+    """
+    said = (
+        f"{settings.name} is loaded as {'an' if kind[0] == 'i' else 'a'} {kind.replace('-', ' ')}"
+    )
+    encodes = kind.endswith("encoder")
+    if encodes and settings.output not in {"auto", "embedding"}:
+        raise ModelUnavailable(
+            f"{said}, which returns embeddings, and `output` is {settings.output}: set `task` to "
+            f"that of a classifier, or load what returns it with hub python"
+        )
+    if settings.pooling != "auto" and not encodes:
+        raise ModelUnavailable(f"{said}, of which nothing is pooled: `pooling` has no meaning")
 
 
 def _tokens(

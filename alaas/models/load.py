@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import torch
 
-from alaas.config import ModelSettings, Preprocessing
+from alaas.config import Inputs, ModelSettings, Preprocessing, Tokenization
 from alaas.core.errors import ModelUnavailable
 from alaas.models import huggingface, onnx_file, python, timm, torchhub, vision
 from alaas.models.built import Built
@@ -79,6 +79,7 @@ def ready(
         MissingExtra: The runtime that is asked for is not installed.
         ModelUnavailable: It cannot be run.
     """
+    _check_meaning(settings, built.inputs)
     if built.runtime is not None:
         device = "cpu"
     inputs = built.inputs
@@ -121,8 +122,31 @@ def ready(
         most_draws=0 if source is None else source.most or 0,
         reduction=str(classifier.reduction) if built.output in REDUCED else "",
         origin=built.origin,
+        head=classifier.head,
+        margins=classifier.margins_of,
     )
     return Model(classifier, card)
+
+
+def _check_meaning(settings: ModelSettings, inputs: Inputs) -> None:
+    """Refuse what is said of items of another kind, and would change nothing.
+
+    Raises:
+        ModelUnavailable: Something of the kind is set.
+    """
+    texts = isinstance(inputs, Tokenization)
+    pooled = settings.hub in {"huggingface", "live"} or (settings.hub == "onnx" and texts)
+    for key, idle in (
+        ("preprocess", not isinstance(inputs, Preprocessing) and settings.preprocess is not None),
+        ("tokenizer", not texts and settings.tokenizer is not None),
+        ("max_tokens", not texts and settings.max_tokens is not None),
+        ("pooling", not pooled and settings.pooling != "auto"),
+    ):
+        if idle:
+            raise ModelUnavailable(
+                f"`{key}` has no meaning for {settings.name}, which takes {inputs.modality}s and "
+                f"is of hub {settings.hub}"
+            )
 
 
 def _head_draws(classifier: Classifier) -> str:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,8 @@ from alaas.core.arrays import PADDING
 from alaas.core.errors import MissingExtra, ModelUnavailable
 from alaas.models import tokenizer
 from alaas.models.built import Built
+from alaas.models.entry import entry, noise
+from alaas.models.onnx_graph import digest_of, last_operation
 from alaas.models.output import Output
 from alaas.models.reason import reason
 
@@ -39,6 +40,9 @@ _TO_LOGITS: Mapping[str, tuple[Output, Callable[[Tensor], Tensor]]] = {
     "Sigmoid": ("sigmoid", torch.logit),
 }
 """Last operations of a graph that make more than logits, and what makes logits of that again."""
+
+_ROUNDING = 1e-2
+"""How far the probabilities of an item are from 1 together, at most, in half precision."""
 
 _ERROR = 3  # its levels of logging count from 0, verbose
 
@@ -70,7 +74,7 @@ def build(settings: ModelSettings) -> Built:
         model = onnx.load(path, load_external_data=False)
     except Exception as error:  # whatever is in the file
         raise ModelUnavailable(f"{str(path)!r} is no ONNX file: {reason(error)}") from error
-    digest = _digest(path, model)
+    digest = digest_of(path, model)
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
     options.inter_op_num_threads = 1
@@ -82,11 +86,14 @@ def build(settings: ModelSettings) -> Built:
             f"ONNX Runtime does not open {str(path)!r}: {reason(error)}"
         ) from error
     inputs = _inputs(settings, session, str(path))
-    names, output, undo = _outputs(settings, session, model.graph, str(path))
+    names, output, last = _outputs(settings, session, model.graph, str(path))
+    _, undo = _TO_LOGITS.get(last, (output, _as_they_are))
     network = ONNXNetwork(
         session, inputs, names=names, undo=undo, first_token=settings.pooling == "cls",
         digest=digest,
     )  # fmt: skip
+    if last in {"Softmax", "LogSoftmax"}:
+        _check_sums(network, inputs, f"the output {names[0]!r} of {str(path)!r}", last)
     return Built(
         network,
         inputs,
@@ -134,7 +141,8 @@ class ONNXNetwork(nn.Module):
 
     def extra_repr(self) -> str:
         """What tells it from another one."""
-        return f"{', '.join(self._names)} of a file with digest {self._digest}"
+        pooling = "cls" if self._first_token else "mean"
+        return f"{', '.join(self._names)} of a file with digest {self._digest}, pooling={pooling}"
 
     def forward(self, rows: Tensor) -> Tensor:
         """(B, ...) rows to (B, C) logits, or to (B, D) embeddings."""
@@ -239,8 +247,8 @@ def _pictures(settings: ModelSettings, shape: list[Any], name: str) -> Preproces
 
 def _outputs(
     settings: ModelSettings, session: Any, graph: Any, name: str
-) -> tuple[tuple[str, ...], Output, Callable[[Tensor], Tensor]]:
-    """The outputs to ask for, what the first one is, and what makes logits of it."""
+) -> tuple[tuple[str, ...], Output, str]:
+    """The outputs to ask for, what the first one is, and the operation that it comes out of."""
     given = {one.name: one.type for one in session.get_outputs()}
     logits = _LOGITS if _LOGITS in given else next((one for one in given if one != EMBEDDINGS), "")
     encodes = settings.output == "embedding" or not logits
@@ -256,70 +264,41 @@ def _outputs(
                 f"the output of logits {_LOGITS!r}"
             )
     if encodes:
-        return names, "embedding", lambda rows: rows
+        return names, "embedding", ""
     asked: Output = "softmax" if settings.output == "auto" else settings.output
-    last = _last(graph, logits)
+    last = last_operation(graph, logits)
     if last not in _TO_LOGITS:
-        return names, asked, lambda rows: rows
-    stated, undo = _TO_LOGITS[last]
+        return names, asked, last
+    stated, _ = _TO_LOGITS[last]
     if settings.output not in {"auto", stated}:
         raise ModelUnavailable(
             f"the output {logits!r} of {name!r} comes out of {last}, and `output` is "
             f"{settings.output}"
         )
-    return names, stated, undo
+    return names, stated, last
 
 
-def _last(graph: Any, output: str) -> str:
-    """The operation that an output comes out of."""
-    makers = {made: node for node in graph.node for made in node.output}
-    node = makers.get(output)
-    while node is not None and node.op_type == "Identity":
-        node = makers.get(node.input[0])
-    return "" if node is None else str(node.op_type)
+def _as_they_are(rows: Tensor) -> Tensor:
+    return rows
 
 
-def _digest(path: Path, model: Any) -> str:
-    """SHA-256 over the file and those that hold its weights.
+def _check_sums(network: nn.Module, inputs: Inputs, name: str, last: str) -> None:
+    """Check that probabilities are those of the classes of an item, and not of anything else.
 
     Raises:
-        ModelUnavailable: It names one outside its own folder, or one that is not there.
+        ModelUnavailable: They are not, as where `last` is over the items of a batch; or the
+            network fails.
     """
-    total = hashlib.sha256()
-    named = {
-        next((one.value for one in tensor.external_data if one.key == "location"), "")
-        for tensor in _tensors(model)
-        if tensor.external_data
-    }
-    for location in ("", *sorted(named)):
-        if location and (Path(location).is_absolute() or ".." in Path(location).parts):
-            raise ModelUnavailable(
-                f"{str(path)!r} wants its weights from {location!r}, outside its own folder"
-            )
-        file = path.parent / location if location else path
-        if not file.is_file():
-            raise ModelUnavailable(f"{str(path)!r} has its weights in {location!r}: no such file")
-        with file.open("rb") as opened:
-            total.update(hashlib.file_digest(opened, "sha256").digest())
-    return total.hexdigest()
-
-
-def _tensors(model: Any) -> Iterator[Any]:
-    """Everything in a model that holds numbers, or names a file that does."""
-    graphs = [model.graph]
-    nodes = [node for function in model.functions for node in function.node]
-    while graphs or nodes:
-        if graphs:
-            graph = graphs.pop()
-            yield from graph.initializer
-            for sparse in graph.sparse_initializer:
-                yield from (sparse.values, sparse.indices)
-            nodes += graph.node
-            continue
-        for attribute in nodes.pop().attribute:
-            yield from (attribute.t, *attribute.tensors)
-            graphs += [attribute.g] if attribute.HasField("g") else []
-            graphs += attribute.graphs
+    rows: Tensor = entry(inputs)(torch.from_numpy(noise(inputs, 3)))
+    try:
+        logits = network(rows)
+    except Exception as error:  # whatever ONNX Runtime says of it
+        raise ModelUnavailable(f"{name} cannot be computed: {reason(error)}") from error
+    if logits.ndim > 1 and not (logits.exp().sum(dim=1) - 1).abs().max() <= _ROUNDING:
+        raise ModelUnavailable(
+            f"{name} comes out of {last}, and the numbers of an item do not sum up to 1: "
+            f"its axis must be that of the classes"
+        )
 
 
 def _written(shape: list[Any]) -> str:

@@ -135,7 +135,7 @@ class Pixels:
 class Boxes:
     """Things in a picture, of which each picture has another number."""
 
-    rule = "a list with a mapping for each item, which has 'logits' (R, C) or 'scores' (R,)"
+    rule = "a list with a mapping for each item, which has 'logits' (R, C > 0) or 'scores' (R,)"
 
     def read(self, made: Any) -> list[Tensor]:
         """The logits or scores of each item's boxes."""
@@ -215,7 +215,7 @@ def _is_or_is_not(logits: Tensor) -> Tensor:
 
 
 def _checked(task: Task, made: Any, dims: int) -> Tensor:
-    if not torch.is_tensor(made) or made.ndim != dims:
+    if not torch.is_tensor(made) or made.ndim != dims or 0 in made.shape[1:]:
         raise ModelOutputInvalid(f"the model returned {shape_of(made)}; expected {task.rule}")
     found: Tensor = made
     return found

@@ -13,6 +13,7 @@ from alaas.config import ModelSettings
 from alaas.core.errors import ModelOutputInvalid, ModelUnavailable
 from alaas.models.card import ModelCard
 from alaas.models.entry import noise
+from alaas.models.foreign import guarded
 from alaas.models.load import Model, load
 from alaas.models.microbatch import micro_batch
 
@@ -68,9 +69,10 @@ def try_out(settings: ModelSettings, *, seconds: float = 1.0) -> Trial:
     batch = noise(classifier.inputs, micro_batch(settings, classifier.inputs))
     needs = [name for name in _ONE_PASS if name in classifier.provides][:1]
     turns, started = 0, time.perf_counter()
-    while not turns or time.perf_counter() - started < seconds:
-        classifier.views(batch, needs)
-        turns += 1
+    with guarded(f"{model.card.name} loads, but fails on {len(batch)} items at once"):
+        while not turns or time.perf_counter() - started < seconds:
+            classifier.views(batch, needs)
+            turns += 1
     spent = time.perf_counter() - started
     tensors = [*classifier.network.parameters(), *classifier.network.buffers()]
     return Trial(
@@ -89,7 +91,8 @@ def _sing(model: Model) -> None:
     classifier = model.classifier
     for name in model.card.views:
         try:
-            classifier.views(noise(classifier.inputs, CANARY), [name], n_drop=2)
+            with guarded(f"{model.card.name} loads, but its {name} fail"):
+                classifier.views(noise(classifier.inputs, CANARY), [name], n_drop=2)
         except ModelOutputInvalid as error:
             raise ModelUnavailable(f"{model.card.name} loads, but {error.detail}") from error
 

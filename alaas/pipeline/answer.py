@@ -10,6 +10,10 @@ from alaas.core.types import Plan, Selection
 from alaas.core.wire import Pick, QueryResponse, Receipt, Warn
 from alaas.pipeline.labels import Known
 from alaas.pipeline.ledger import Ledger
+from alaas.strategies import Strategy, registry
+
+MEANS = ("mc_entropy", "mc_least_confidence", "mc_margin")
+"""Strategies that read the mean of several predictions: of one it is that one."""
 
 
 def answer(
@@ -55,6 +59,7 @@ def answer(
         ),
         warnings=(
             *_warnings(parameters, settled, selection, known),
+            *too_few(registry.get(settled.strategy), settled),
             *_calibration(parameters, settled, ledger),
             *cut(ledger),
         ),
@@ -105,6 +110,21 @@ def _calibration(parameters: QueryParameters, settled: Plan, ledger: Ledger) -> 
             "calibration_unchanged",
             f"{settled.calibrate} scaling makes the labelled items no likelier: the "
             f"probabilities are those of the model",
+        )
+
+
+def too_few(strategy: Strategy, settled: Plan) -> Iterable[Warn]:
+    """What is said of one pass to a strategy that compares several.
+
+    Args:
+        strategy: The strategy.
+        settled: How many passes there were.
+    """
+    if "draws" in strategy.needs and strategy.name not in MEANS and settled.n_drop == 1:
+        yield Warn(
+            "n_drop_too_small",
+            f"{strategy.name} compares several predictions of an item, and n_drop is 1: it finds "
+            f"no item more informative than another",
         )
 
 

@@ -13,9 +13,11 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any, Protocol
 
 from alaas.config import Settings
+from alaas.core.errors import ModelUnavailable
 from alaas.core.types import Admitted, Calibrated, Items, Notes, Plan, Scored, Selection, Spent
 from alaas.core.wire import PoolInfo
 from alaas.models.card import ModelCard
+from alaas.models.foreign import Raised
 from alaas.models.microbatch import micro_batch
 from alaas.pipeline.claims import Claims
 from alaas.pipeline.keeping import keep
@@ -114,7 +116,10 @@ class LocalEngine:
 
     async def process(self, plan: Plan, items: Items) -> Scored:
         """Send one micro-batch through the stages."""
-        views, spent = await self._worker.work(plan, items)
+        try:
+            views, spent = await self._worker.work(plan, items)
+        except Raised as error:  # here the caller is who brought the model
+            raise ModelUnavailable(f"{self.card.name} fails: {error}") from error
         started = perf_counter()
         scored = await asyncio.to_thread(self._scorer.add, plan, views)
         return replace(scored, spent=spent | {"score": Spent(perf_counter() - started)})

@@ -14,7 +14,7 @@ from alaas.core.types import Items, Notes, Plan
 from alaas.core.wire import PoolInfo, PushResponse, Warn
 from alaas.models.card import ModelCard
 from alaas.pipeline import deadline
-from alaas.pipeline.answer import cut
+from alaas.pipeline.answer import cut, too_few
 from alaas.pipeline.claims import ONE_PASS
 from alaas.pipeline.engine import Engine
 from alaas.pipeline.feed import ADMITTED, Feed, forget
@@ -89,13 +89,17 @@ async def run(
         pool=info,
         failures=tuple(one for _, one in ledger.lost),
         timings=ledger.timings(perf_counter() - started),
-        warnings=(*_warnings(parameters, settled, engine.card), *cut(ledger)),
+        warnings=(*_warnings(parameters, settled, defaults, engine.card), *cut(ledger)),
         request_id=settled.query,
     )
 
 
-def _warnings(parameters: PushParameters, settled: Plan, card: ModelCard) -> Iterator[Warn]:
-    if parameters.n_drop is not None and not settled.draws:
+def _warnings(
+    parameters: PushParameters, settled: Plan, defaults: StrategySettings, card: ModelCard
+) -> Iterator[Warn]:
+    if settled.draws:
+        yield from too_few(registry.get(parameters.strategy or defaults.type), settled)
+    elif parameters.n_drop is not None:
         message = f"n_drop has no effect: {card.name} makes one prediction of an item"
         yield Warn("n_drop_ignored", message)
 

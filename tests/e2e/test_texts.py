@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import requests
 import torch
 import transformers
 import yaml
@@ -70,7 +72,8 @@ def service(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
         "active_learning": {
             "strategy": {"model": {"hub": "huggingface", "name": str(folder)}},
             "al_worker": {
-                "protocol": ["http", "grpc"], "host": "127.0.0.1", "port": [http, grpc],
+                "protocol": ["http", "ws", "grpc"], "host": "127.0.0.1",
+                "port": [http, http, grpc],
                 "replicas": 2,
             },
         },
@@ -89,7 +92,10 @@ def service(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
             assert process.stdout is not None
             ready = process.stdout.readline()
             assert ready.startswith("ready "), log.read_text()
-            yield {"http": f"http://127.0.0.1:{http}", "grpc": f"grpc://127.0.0.1:{grpc}"}
+            yield {
+                scheme: f"{scheme}://127.0.0.1:{port}"
+                for scheme, port in (("http", http), ("ws", http), ("grpc", grpc))
+            }
         finally:
             process.terminate()
             assert process.wait(60) == 0
@@ -145,6 +151,34 @@ def test_what_is_no_text_and_what_is_empty(service: dict[str, str], texts: list[
         assert len(result) == 3
 
 
+@pytest.mark.filterwarnings("ignore:1 items could not")
+def test_an_empty_text_is_lost_alone(service: dict[str, str], texts: list[str]) -> None:
+    """However it is sent."""
+    lost = [("1", "empty_text")]
+
+    def codes(result: Any) -> list[tuple[str, str]]:
+        return [(failure.id, failure.code) for failure in result.failures]
+
+    given = [texts[0], "", texts[1]]
+    for url in service.values():
+        with Client(url) as client:
+            assert set(client.query_by_text(given, 2)) == {texts[0], texts[1]}
+            pool = [{"text": text} for text in given]
+            assert codes(client.query(pool, 2)) == lost
+            assert codes(client.push(pool, "blank")) == lost
+            client.delete_pool("blank")
+    with Client(service["http"]) as client:
+        assert codes(client.submit(pool, 2).wait(60)) == lost
+    lines = [{"parameters": {"budget": 2}}, *({"text": text} for text in given)]
+    answer = requests.post(
+        f"{service['http']}/query",
+        data="\n".join(map(json.dumps, lines)).encode(),
+        headers={"Content-Type": "application/x-ndjson"},
+        timeout=60,
+    )
+    assert [(one["id"], one["code"]) for one in answer.json()["failures"]] == lost
+
+
 def test_other_views_of_texts(service: dict[str, str], texts: list[str]) -> None:
     pool = [Item(str(row), text=text) for row, text in enumerate(texts)]
     with Client(service["http"]) as client:
@@ -154,13 +188,16 @@ def test_other_views_of_texts(service: dict[str, str], texts: list[str]) -> None
 
 
 def test_the_library_chooses_the_same(
-    folder: Path, texts: list[str], uncertain: dict[str, float]
+    tmp_path: Path, folder: Path, texts: list[str], uncertain: dict[str, float]
 ) -> None:
     pool = [Item(str(row), text=text) for row, text in enumerate(texts)]
     model = {"hub": "huggingface", "name": str(folder)}
     result = alaas.select(pool, SHOWN, model=model)
     assert [pick.text for pick in result] == best(uncertain)
     assert [warning.code for warning in result.warnings] == ["texts_cut"]
+    table = tmp_path / "texts.tsv"
+    table.write_text("id\ttext\na\tgood\nb\t\n")
+    assert [one.id for one in alaas.select(table, 1, model=model).failures] == ["b"]
 
 
 def test_an_encoder_chooses_by_its_embeddings_alone(tmp_path: Path, texts: list[str]) -> None:
@@ -177,7 +214,7 @@ def test_the_shell_reads_a_table(
 ) -> None:
     table, out = tmp_path / "texts.csv", tmp_path / "picked.csv"
     with table.open("w", newline="") as file:
-        csv.writer(file).writerows([["text"], *([text] for text in texts)])
+        csv.writer(file).writerows([["text", "label"], *([text, ""] for text in [*texts, ""])])
     ended = subprocess.run(
         [
             *(sys.executable, "-m", "alaas", "query", str(table), "--budget", str(SHOWN)),
@@ -185,11 +222,12 @@ def test_the_shell_reads_a_table(
         ],
         capture_output=True, text=True, env=environment(), check=False, timeout=300,
     )  # fmt: skip
-    assert ended.returncode == 0, ended.stderr
+    assert ended.returncode == 4, ended.stderr  # one could not be ranked
     with out.open(newline="") as file:
         picked = [row["text"] for row in csv.DictReader(file)]
     assert picked == best(uncertain)
     assert "longer than the model takes" in ended.stderr
+    assert "empty_text" in ended.stderr
 
 
 def test_the_arguments_of_earlier_releases(

@@ -58,7 +58,8 @@ def ask(server: Running, case: Any, paths: list[str]) -> None:
     body = case.body if isinstance(case.body, dict) else {}
     data = body.get("data")
     documents = data.get("docs") if isinstance(data, dict) else data
-    for item, path, real in zip(documents or (), cycle(paths), cycle((True, False)), strict=False):
+    listed = documents if isinstance(documents, list) else ()
+    for item, path, real in zip(listed, cycle(paths), cycle((True, False)), strict=False):
         if real and isinstance(item, dict) and "uri" in item:
             item["uri"] = path
     case.call_and_validate(base_url=server.url, checks=CHECKS, timeout=WAIT_S)

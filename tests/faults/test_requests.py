@@ -128,9 +128,17 @@ def test_row07_an_unknown_strategy_is_named_with_its_neighbours(small: SmallServ
     answer = posted(small, query(3, strategy="LeastConfidense"))
     assert (answer.status, answer.json()["code"]) == (404, "unknown_strategy")
     assert "LeastConfidence" in answer.json()["detail"]
-    odd = posted(small, query(3, model="another"))
-    assert odd.status == 200
-    assert [warning["code"] for warning in odd.json()["warnings"]] == ["model_differs"]
+
+
+def test_row07_a_model_is_one_that_is_served_or_that_of_a_receipt(small: SmallServer) -> None:
+    unknown = posted(small, query(3, model="another"))
+    assert (unknown.status, unknown.json()["code"]) == (404, "unknown_model")
+    assert (pointers(unknown), "there is default" in unknown.json()["detail"]) == (
+        ["/parameters/model"], True,
+    )  # fmt: skip
+    played = posted(small, query(3, model="0123456789abcdef"))
+    assert played.status == 200
+    assert [warning["code"] for warning in played.json()["warnings"]] == ["model_differs"]
 
 
 def nested(levels: int) -> bytes:

@@ -36,6 +36,8 @@ def network(
     *,
     outputs: Sequence[str] = ("logits", "embeddings"),
     last: str = "",
+    axis: int | None = None,
+    after: Sequence[onnx.NodeProto] = (),
     taken: str = "x",
     kind: int = FLOAT,
 ) -> onnx.ModelProto:
@@ -45,6 +47,8 @@ def network(
         shape: Of its input.
         outputs: Names of what it returns, the embeddings where it is called so.
         last: Operation that logits go through before they are returned.
+        axis: The axis of that.
+        after: What follows, from ``more`` to ``made more``.
         taken: Name of its input.
         kind: Type of its input.
     """
@@ -58,8 +62,9 @@ def network(
     ]
     made = "made"
     if last:
-        nodes.append(helper.make_node(last, ["made"], ["more"]))
-        made = "more"
+        along = {} if axis is None else {"axis": axis}
+        nodes += [helper.make_node(last, ["made"], ["more"], **along), *after]
+        made = "made more" if after else "more"
     for name in outputs:
         source = "hidden" if name == "embeddings" else made
         nodes.append(helper.make_node("Identity", [source], [name]))

@@ -252,6 +252,86 @@ def test_what_nothing_can_be_fitted_to(
         fit(method, np.full((len(labels), classes), 1 / classes), labels)
 
 
+EVEN = np.full((20, 2), 0.5)
+
+
+@pytest.mark.parametrize(
+    ("probs", "labels", "said"),
+    [
+        (np.where(np.eye(20, 2), np.nan, EVEN), [0, 1] * 10, "must be from 0 to 1, got nan"),
+        (EVEN * 8 - 3, [0, 1] * 10, "must sum to 1, got 2 in row 0"),
+        (EVEN * [[-2, 4]], [0, 1] * 10, "must be from 0 to 1, got -1"),
+        (EVEN * [[0.2, 0.2]], [0, 1] * 10, r"must sum to 1, got 0\.2 in row 0"),
+        (EVEN[0], [0, 1], r"must be \(M, C\) with C > 0, got the shape \(2,\)"),
+        (EVEN[:, :0], [0, 1] * 10, r"C > 0, got the shape \(20, 0\)"),
+        (EVEN, [0, 1] * 9, "20 rows of probabilities have 18 labels"),
+        (EVEN, [[0, 1]] * 10, r"labels must be \(M,\), got the shape \(10, 2\)"),
+        (EVEN, [0, 2] * 10, "labels must be class numbers from 0 to 1, got 2"),
+        (EVEN, [0, -1] * 10, "class numbers from 0 to 1, got -1"),
+        (EVEN, [0, 0.5] * 10, r"class numbers from 0 to 1, got 0\.5"),
+        (EVEN, [0, math.nan] * 10, "class numbers from 0 to 1, got nan"),
+        (EVEN, ["cat", "dog"] * 10, "cat"),
+    ],
+)
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda probs, labels: fit("temperature", probs, labels),
+        lambda probs, labels: fit("dirichlet", probs, labels),
+        nll,
+        reliability,
+        classwise,
+    ],
+)
+def test_what_is_no_prediction(ask: Any, probs: Any, labels: Any, said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        ask(probs, labels)
+
+
+def test_half_precision_is_near_enough() -> None:
+    probs, labels = drawn(200, 50)
+    halves = probs.astype(np.float16)
+    assert_allclose(nll(halves, labels), nll(probs, labels), rtol=1e-2)
+    assert_allclose(reliability(halves, labels).error, reliability(probs, labels).error, atol=0.02)
+
+
+def test_labels_that_are_no_classes_say_why() -> None:
+    assert unfit("temperature", [0, 3] * 5, 3) == (
+        "labels must be class numbers from 0 to 2, got 3"
+    )
+
+
+@pytest.mark.parametrize("ask", [unfit, lambda *given: fit(given[0], EVEN, given[1])])
+def test_a_way_that_there_is_not(ask: Any) -> None:
+    with pytest.raises(ValueError, match="must be temperature or dirichlet, got 'platt'"):
+        ask("platt", [0, 1] * 10, 2)
+
+
+@pytest.mark.parametrize("temperature", [0.0, -1.0, math.nan, math.inf])
+def test_what_is_no_temperature(temperature: float) -> None:
+    with pytest.raises(ValueError, match="above 0 and finite"):
+        Temperature(temperature)
+
+
+def test_the_likelihood_of_nothing() -> None:
+    with pytest.raises(ValueError, match="of no labels"):
+        nll(EVEN[:0], [])
+
+
+@pytest.mark.parametrize(
+    ("confidence", "right", "bins", "said"),
+    [
+        ([0.5], [True], 0, "bins must be 1 or more, got 0"),
+        ([0.5, 0.5], [True], 5, r"\(2,\) and \(1,\)"),
+        ([1.5], [True], 5, r"from 0 to 1, got 1\.5"),
+        ([math.nan], [True], 5, "from 0 to 1, got nan"),
+    ],
+)
+def test_what_cannot_be_put_into_bins(confidence: Any, right: Any, bins: int, said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        binned(confidence, right, bins=bins)
+
+
 def error_by_hand(confidence: list[float], right: list[bool], bins: int) -> float:
     total = 0.0
     for b in range(bins):

@@ -28,6 +28,28 @@ class Blind(nn.Module):
         return logits
 
 
+class Few(nn.Module):
+    """Fails where there are more pictures than it was recorded with."""
+
+    def __init__(self, most: int) -> None:
+        super().__init__()
+        self.fc, self.most = nn.Linear(192, 3), most
+
+    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+        if len(pixels) > self.most:
+            raise ValueError("too many\nof them")
+        logits: torch.Tensor = self.fc(pixels.flatten(1))
+        return logits
+
+
+def one() -> nn.Module:
+    return Few(1)
+
+
+def hundred() -> nn.Module:
+    return Few(100)
+
+
 def tiny() -> nn.Module:
     """Eight by eight pixels to three classes."""
     return nn.Sequential(nn.Flatten(), nn.Dropout(0.5), nn.Linear(192, 3))
@@ -102,6 +124,10 @@ def test_other_keys(capsys: pytest.CaptureFixture[str]) -> None:
         ((f"{__name__}:tiny", *PYTHON, "--set", "head=fc"), "the model has no layer 'fc'"),
         ((f"{__name__}:Blind", *PYTHON),
          "test_cli_models:Blind loads, but the model's probs hold NaN or infinity"),
+        ((f"{__name__}:one", *PYTHON),
+         "test_cli_models:one loads, but its probs fail: ValueError: too many [model_unav"),
+        ((f"{__name__}:hundred", *PYTHON),
+         "hundred loads, but fails on 256 items at once: ValueError: too many [model_unav"),
         ((f"{__name__}:tiny", *PYTHON, "--weights", "gone.safetensors"),
          "there is no weights file 'gone.safetensors' [model_unavailable]"),
         (("a", "--set", "ouput=sigmoid"), "ouput: unknown key; did you mean"),

@@ -18,6 +18,7 @@ from torchvision.transforms.functional import convert_image_dtype, normalize
 from alaas.config import Preprocessing
 from alaas.core.errors import ModelOutputInvalid, ModelUnavailable
 from alaas.models.classifier import Classifier
+from alaas.models.foreign import Raised
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
@@ -270,6 +271,50 @@ def test_a_model_may_fail_in_any_way(error: Exception) -> None:
     assert caught.value.__cause__ is error
     assert type(error).__name__ in caught.value.detail
     assert "\n" not in caught.value.detail
+
+
+def test_whatever_a_model_raises_while_it_predicts_has_a_class_of_its_own() -> None:
+    def alone(logits: Tensor) -> Tensor:
+        if len(logits) > 1:
+            raise KeyError("one at a time")
+        return logits
+
+    classifier = Classifier(Plain(alone), spec(8))
+    with pytest.raises(Raised) as caught:
+        classifier.views(pictures(2, 8), ("probs",))
+    assert str(caught.value) == "KeyError: 'one at a time'"
+    assert isinstance(caught.value.__cause__, KeyError)
+
+
+class Whole(nn.Linear):
+    """Takes nothing from which something was dropped."""
+
+    def forward(self, input: Tensor) -> Tensor:  # noqa: A002
+        if (input == 0).any():
+            raise ValueError("a hole")
+        return super().forward(input)
+
+
+class Kept(nn.Linear):
+    """Cannot be saved."""
+
+    def get_extra_state(self) -> Any:
+        raise KeyError("gone")
+
+
+def test_draws_that_fail() -> None:
+    layers = nn.Linear(192, 9), nn.Dropout(0.5), Whole(9, 4), nn.Linear(4, 3)
+    network = nn.Sequential(nn.Flatten(), *layers)
+    with pytest.raises(
+        ModelUnavailable, match=r"^the draws of the model fail: ValueError: a hole$"
+    ):
+        Classifier(network, spec(8))
+
+
+def test_a_model_without_a_digest() -> None:
+    classifier = Classifier(nn.Sequential(nn.Flatten(), Kept(192, 3)), spec(8))
+    with pytest.raises(ModelUnavailable, match="cannot be told from another one: KeyError: 'gone'"):
+        classifier.digest()
 
 
 def test_the_wrong_size_for_a_vision_transformer() -> None:

@@ -89,6 +89,30 @@ def test_they_are_what_the_layer_receives(head: str, pixels: Tensor) -> None:
     assert_allclose(embeddings(made(Branched), head), wanted.flatten(1), atol=1e-5)
 
 
+@pytest.mark.parametrize(("head", "name"), [("3", "body.3"), ("layers.1", "encoder.layers.1")])
+def test_the_end_of_a_name_stands_for_a_layer(head: str, name: str) -> None:
+    kind = Branched if name == "body.3" else Transformer
+    assert (embeddings(made(kind), head) == embeddings(made(kind), name)).all()
+
+
+def test_a_whole_name_is_no_end_of_another(pixels: Tensor) -> None:
+    def build() -> nn.Module:
+        torch.manual_seed(1)
+        network = nn.Sequential(made(Branched))
+        network.add_module("fc", nn.Linear(3, 3))
+        return network.eval()
+
+    (wanted,) = received(build(), "fc", pixels)
+    assert_allclose(embeddings(build(), "fc"), wanted, atol=1e-5)
+
+
+@pytest.mark.parametrize("head", ["1", "gone"])
+def test_an_encoder_has_none(head: str) -> None:
+    network = nn.Sequential(nn.Flatten(), nn.Linear(192, 5))
+    with pytest.raises(ModelUnavailable, match=f"leave out `head`, which is '{head}'"):
+        Classifier(network, SPEC, output="embedding", head=head)
+
+
 def test_of_a_layer_that_runs_twice_it_is_the_last_time(pixels: Tensor) -> None:
     first, last = received(made(Branched), "again", pixels)
     found = embeddings(made(Branched), "again")
@@ -139,6 +163,8 @@ def test_gradients_are_those_of_the_last_layer_only(
         ("fx", "the model has no layer 'fx'; near it are fc"),
         ("body.9", "the model has no layer 'body.9'; near it are body"),
         ("", "the model has no layer ''"),
+        ("ody.1", "the model has no layer 'ody.1'"),
+        ("1", "'1' stands for several of the model's layers: body.1, bridge.1"),
         ("network.fc", "the model has no layer 'network.fc'"),
         ("unused", "the layer 'unused' does not run: no embeddings come of it"),
     ],

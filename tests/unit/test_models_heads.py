@@ -12,6 +12,8 @@ from numpy.testing import assert_allclose
 from test_models_classifier import Colours, Plain, Tokens, pictures, spec
 from torch import Tensor, nn
 
+from alaas.config import Tokenization
+from alaas.core.arrays import PADDING
 from alaas.core.errors import ModelUnavailable
 from alaas.models.classifier import Classifier
 
@@ -77,6 +79,53 @@ def test_the_head_that_is_returned_is_a_copy() -> None:
     classifier = Classifier(Plain(), spec(8))
     classifier.views(pictures(1, 8), ("head",))["head"][:] = 0
     assert classifier.views(pictures(1, 8), ("head",))["head"].all()
+
+
+TEXT = Tokenization(file="none", digest="0", max_tokens=40, vocabulary=20, pad=0)
+
+
+class Words(nn.Module):
+    """A linear layer for each token, and the mean of what it makes of them."""
+
+    def __init__(self, *, masked: bool) -> None:
+        super().__init__()
+        self.masked = masked
+        self.words, self.fc = nn.Embedding(20, 6), nn.Linear(6, 3)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        real = (tokens != PADDING).unsqueeze(2).float()
+        each: Tensor = self.fc(self.words(tokens.clamp(min=0)))
+        return (each * real).sum(dim=1) / real.sum(dim=1) if self.masked else each.mean(dim=1)
+
+
+def texts() -> Any:
+    """Texts of other lengths, padded to the longest."""
+    rng = np.random.default_rng(0)
+    made = np.full((5, 12), PADDING, np.int32)
+    for row, length in enumerate((12, 1, 7, 3, 11)):
+        made[row, :length] = rng.integers(1, 20, length)
+    return made
+
+
+def test_padding_is_not_in_the_embedding_of_a_text() -> None:
+    torch.manual_seed(0)
+    network, batch = Words(masked=True), texts()
+    classifier = Classifier(network, TEXT)
+    needs = ("embeddings", "grads", "head", "probs")
+    assert set(needs) <= set(classifier.provides)
+    whole = classifier.views(batch, needs)
+    logits = whole["embeddings"] @ whole["head"][:, :-1].T + whole["head"][:, -1]
+    assert_allclose(torch.from_numpy(logits).softmax(1), whole["probs"], atol=1e-6)
+    for row, tokens in enumerate(batch):
+        text = tokens[tokens != PADDING]
+        wanted = network.words(torch.from_numpy(text)).mean(dim=0)
+        assert_allclose(whole["embeddings"][row], wanted, atol=1e-6)
+        assert_allclose(classifier.views(text[None], needs)["grads"][0], whole["grads"][row],
+                        atol=1e-6)  # fmt: skip
+
+
+def test_a_head_that_counts_padding_is_no_matrix() -> None:
+    assert LINEAR_VIEWS.isdisjoint(Classifier(Words(masked=False), TEXT).provides)
 
 
 def gradients(network: nn.Module, pixels: Tensor, classes: int) -> np.ndarray[Any, Any]:

@@ -28,6 +28,7 @@ from tiny_transformers import (
 )
 
 from alaas.core.errors import ModelUnavailable
+from alaas.models import live
 from alaas.models.load import load
 
 KINDS = list(HEADS)
@@ -89,6 +90,23 @@ def test_neither_order_nor_company_changes_a_prediction(tmp_path: Path, kind: st
         assert_allclose(views(model, [text], "probs")["probs"][0], whole[row], atol=1e-6)
 
 
+@pytest.mark.parametrize("runtime", ["torch", "openvino", "onnxruntime"])
+def test_company_does_not_change_embeddings_of_all_tokens(tmp_path: Path, runtime: str) -> None:
+    folder = write_classifier(tmp_path)
+    head = "model.bert.encoder.layer.1"
+    model = loaded(folder, head=head, runtime=runtime)
+    whole = views(model, TEXTS, "embeddings")["embeddings"]
+    assert whole.std(axis=0).max() > 0.05
+    by_hand = transformers.AutoModelForSequenceClassification.from_pretrained(folder).eval()
+    tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
+    for row, text in enumerate(TEXTS):
+        found = tokenizer(text, truncation=True, max_length=MOST, return_tensors="pt")
+        with torch.inference_mode():
+            hidden = by_hand(**found, output_hidden_states=True).hidden_states[1]
+        assert_allclose(whole[row], hidden[0].mean(dim=0), atol=1e-5)
+        assert_allclose(views(model, [text], "embeddings")["embeddings"][0], whole[row], atol=1e-5)
+
+
 def test_an_item_of_several_labels(tmp_path: Path) -> None:
     folder = write_classifier(tmp_path, problem_type="multi_label_classification")
     model = loaded(folder)
@@ -124,6 +142,24 @@ def test_the_pooling_is_a_part_of_what_a_model_is(tmp_path: Path) -> None:
     folder = write_encoder(tmp_path)
     digests = {loaded(folder, pooling=one).card.digest for one in ("mean", "cls")}
     assert len(digests) == 2
+
+
+def test_the_configuration_is_a_part_of_what_a_model_is(tmp_path: Path) -> None:
+    folder = write_encoder(tmp_path / "one")
+    shutil.copytree(folder, tmp_path / "copy")
+    before = loaded(folder)
+    assert loaded(tmp_path / "copy").card.space == before.card.space
+    plain = transformers.AutoModel.from_pretrained(folder)
+    tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
+    here = live.load(live.Live(plain, tokenizer=tokenizer))
+    assert here.card.digest == before.card.digest
+    path = folder / "config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "num_attention_heads": 2}))
+    after = loaded(folder)
+    one, other = (views(model, TEXTS, "embeddings")["embeddings"] for model in (before, after))
+    assert not np.allclose(one, other, atol=1e-3)
+    assert after.card.digest != before.card.digest
+    assert after.card.space != before.card.space
 
 
 def test_a_classifier_as_an_encoder(tmp_path: Path) -> None:
@@ -300,8 +336,43 @@ class TestRefusals:
     def test_of_a_path_where_nothing_is(self, tmp_path: Path) -> None:
         assert refusal(tmp_path / "gone").startswith(f"there is no folder '{tmp_path}/gone'")
 
+    @pytest.mark.parametrize("output", ["softmax", "sigmoid", "segmentation", "value"])
+    def test_of_an_encoder_that_is_to_return_something_else(
+        self, tmp_path: Path, output: str
+    ) -> None:
+        folder = write_encoder(tmp_path / "encoder")
+        assert refusal(folder, output=output).startswith(
+            f"{folder} is loaded as a text encoder, which returns embeddings, and `output` is "
+            f"{output}: set `task` to that of a classifier, or "
+        )
+        assert loaded(folder, output="embedding").card.output == "embedding"
+
+    @pytest.mark.parametrize("pooling", ["mean", "cls"])
+    def test_of_the_pooling_of_a_classifier(self, folder: Path, pooling: str) -> None:
+        assert refusal(folder, pooling=pooling) == (
+            f"{folder} is loaded as a text classifier, of which nothing is pooled: `pooling` has "
+            f"no meaning"
+        )
+
+    def test_of_how_pictures_are_prepared(self, folder: Path) -> None:
+        square = {"size": 8, "mean": [0.5] * 3, "std": [0.5] * 3}
+        assert refusal(folder, preprocess=square) == (
+            f"`preprocess` has no meaning for {folder}, which takes texts and is of hub huggingface"
+        )
+
+    def test_of_the_revision_of_a_folder(self, folder: Path) -> None:
+        assert refusal(folder, revision="main") == (
+            f"`revision` has no meaning for the folder '{folder}', which has only one"
+        )
+
     def test_of_a_layer_that_is_not_there(self, folder: Path) -> None:
         assert "no layer 'classifer'" in refusal(folder, head="classifer")
+
+    def test_of_a_head_of_an_encoder(self, folder: Path) -> None:
+        said = refusal(folder, head="classifier", task="feature-extraction")
+        assert (
+            said == "the model returns embeddings itself: leave out `head`, which is 'classifier'"
+        )
 
 
 def test_weights_of_another_task_are_left_out(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import pickle
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,10 @@ from sklearn.decomposition import TruncatedSVD
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LinearRegression, LogisticRegression
+from sklearn.model_selection import GridSearchCV
 from sklearn.multiclass import OneVsRestClassifier
+from sklearn.multioutput import ClassifierChain
+from sklearn.neural_network import MLPClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import LinearSVC
@@ -45,6 +49,16 @@ def best(probs: Any, budget: int) -> list[str]:
 def network() -> nn.Module:
     torch.manual_seed(0)
     return nn.Sequential(nn.Linear(6, 9), nn.ReLU(), nn.Dropout(0.4), nn.Linear(9, 3))
+
+
+class Always:
+    """Only the methods of an estimator: it says the same of every item."""
+
+    def __init__(self, *probs: float) -> None:
+        self.probs = probs
+
+    def predict_proba(self, items: Any) -> Any:
+        return np.tile(self.probs, (len(items), 1))
 
 
 class TestVectorsAlone:
@@ -170,6 +184,37 @@ class TestNetworks:
             live.load(model, dim=dim)
         assert caught.value.detail.startswith(said)
 
+    @pytest.mark.parametrize(
+        ("model", "said"),
+        [
+            (nn.LazyLinear(3), "LazyLinear cannot be made ready on cpu: ValueError: Attempted to"),
+            (nn.Linear(6, 3, device="meta"), "Linear cannot be made ready on cpu: NotImplemented"),
+        ],
+    )
+    def test_that_are_not_ready_to_run(self, model: Any, said: str) -> None:
+        with pytest.raises(Unavailable) as caught:
+            live.load(Live(model, {"device": "cpu"}), dim=6)
+        assert caught.value.detail.startswith(said)
+        assert "\n" not in caught.value.detail
+
+    @pytest.mark.filterwarnings("ignore:.*torch.jit.*is deprecated")
+    def test_that_are_scripts_of_torch(self) -> None:
+        script = torch.jit.script(nn.Linear(6, 3))
+        with pytest.raises(
+            Unavailable, match="cannot be made ready on cpu: RuntimeError: requires"
+        ):
+            live.load(Live(script, {"device": "cpu"}), dim=6)
+
+    def test_that_fail_on_more_items_than_one(self) -> None:
+        class Single(nn.Linear):
+            def forward(self, input: torch.Tensor) -> torch.Tensor:  # noqa: A002
+                if len(input) > 1:
+                    raise ValueError("one at a time\nonly")
+                return super().forward(input)
+
+        with pytest.raises(Unavailable, match=r"^Single fails: ValueError: one at a time$"):
+            alaas.select(ROWS, 3, model=Single(6, 3))
+
     def test_that_cannot_be_copied(self) -> None:
         module = network()
         module.made = module.get_parameter("0.weight") * 2  # no leaf
@@ -219,12 +264,29 @@ class TestEstimators:
         found = live.load(fitted, dim=6).classifier.views(ROWS, ("probs",))["probs"]
         assert set(np.unique(found)) == {0.0, 1.0}
 
-    def test_several_classes_an_item(self) -> None:
-        fitted = OneVsRestClassifier(LogisticRegression()).fit(ROWS, np.eye(3, dtype=int)[LABELS])
-        model = live.load(fitted, dim=6)
+    @pytest.mark.parametrize(
+        "make",
+        [
+            lambda: OneVsRestClassifier(LogisticRegression()),
+            lambda: OneVsRestClassifier(RandomForestClassifier(1, random_state=0)),
+            lambda: ClassifierChain(LogisticRegression()),
+            lambda: MLPClassifier(8, solver="lbfgs", max_iter=20, random_state=0),
+            lambda: make_pipeline(StandardScaler(), OneVsRestClassifier(LogisticRegression())),
+        ],
+    )
+    @pytest.mark.parametrize("output", ["auto", "sigmoid"])
+    @pytest.mark.filterwarnings("ignore:lbfgs failed to converge")
+    def test_several_classes_an_item(self, make: Callable[[], Any], output: str) -> None:
+        fitted = make().fit(ROWS, np.eye(3, dtype=int)[LABELS])
+        model = live.load(Live(fitted, {"output": output}), dim=6)
         assert model.card.output == "sigmoid"
         found = model.classifier.views(ROWS, ("probs",))["probs"]
         assert_allclose(found, fitted.predict_proba(ROWS), atol=1e-5)
+
+    def test_several_classes_an_item_as_its_rows_tell(self) -> None:
+        assert live.load(Always(0.9, 0.9), dim=6).card.output == "sigmoid"
+        assert live.load(Always(0.9, 0.1), dim=6).card.output == "softmax"
+        assert live.load(Always(0.0, 0.0), dim=6).card.output == "softmax"  # it says nothing
 
     def test_values(self) -> None:
         fitted = LinearRegression().fit(ROWS, ROWS[:, 0] * 3)
@@ -255,6 +317,18 @@ class TestEstimators:
         pool = [Item(str(row), text=text) for row, text in enumerate(TEXTS)]
         assert len(alaas.select(pool, 4, strategy="badge", model=fitted)) == 4
 
+    @pytest.mark.parametrize("as_step", [False, True])
+    def test_a_search_is_what_it_found(self, as_step: bool) -> None:
+        search = GridSearchCV(LogisticRegression(), {"C": [0.1, 1.0]}, cv=2)
+        fitted = (make_pipeline(StandardScaler(), search) if as_step else search).fit(ROWS, LABELS)
+        model = live.load(fitted, dim=6)
+        found = model.classifier.views(ROWS, ("probs", "margins"))
+        assert_allclose(found["probs"], fitted.predict_proba(ROWS), atol=1e-5)
+        again = copy.deepcopy(fitted).fit(ROWS, LABELS)  # which took another time
+        assert live.load(again, dim=6).card.digest == model.card.digest
+        other = copy.deepcopy(fitted).fit(ROWS, LABELS > 0)
+        assert live.load(other, dim=6).card.digest != model.card.digest
+
     def test_labels_are_what_they_were_fitted_on(self) -> None:
         names = np.array(["cat", "dog", "emu"])
         fitted = LogisticRegression().fit(ROWS, names[LABELS])
@@ -275,6 +349,15 @@ class TestEstimators:
         assert live.load(other.fit(ROWS, LABELS), dim=6).card.digest != digest
 
     @pytest.mark.parametrize(
+        "make", [LogisticRegression, lambda: OneVsRestClassifier(LogisticRegression())]
+    )
+    def test_a_copy_is_the_same(self, make: Callable[[], Any]) -> None:
+        fitted = make().fit(ROWS, LABELS > 0)
+        digest = live.load(fitted, dim=6).card.digest
+        assert live.load(copy.deepcopy(fitted), dim=6).card.digest == digest
+        assert live.load(pickle.loads(pickle.dumps(fitted)), dim=6).card.digest == digest
+
+    @pytest.mark.parametrize(
         ("model", "said"),
         [
             (LinearSVC(), "LinearSVC has no predict_proba: calibrate it"),
@@ -282,6 +365,10 @@ class TestEstimators:
             (LogisticRegression().fit(ROWS[:, :4], LABELS), "LogisticRegression fails: ValueError"),
             (Live(LogisticRegression().fit(ROWS, LABELS), {"output": "sigmoid"}),
              "LogisticRegression has output softmax, and `output` is sigmoid"),
+            (Live(Always(0.9, 0.9), {"output": "softmax"}),
+             "Always has output sigmoid, and `output` is softmax"),
+            (RandomForestClassifier(1).fit(ROWS, np.stack([LABELS, LABELS > 0], axis=1)),
+             "RandomForestClassifier was fitted on 2 things at once, and gives an array for each"),
         ],
     )  # fmt: skip
     def test_that_cannot_be_used(self, model: Any, said: str) -> None:

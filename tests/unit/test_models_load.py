@@ -11,16 +11,18 @@ import pytest
 import torch
 from model_sources import Reader, network
 from numpy.testing import assert_allclose
+from pictures import encoded, picture
 from safetensors.torch import save_file
 from tokenizers import Tokenizer, models, pre_tokenizers
 
 import alaas
-from alaas.config import ModelSettings
+from alaas.config import ModelSettings, Settings
 from alaas.config.model import HUBS
 from alaas.core.arrays import PADDING
 from alaas.core.errors import ConfigError, ModelUnavailable, ViewUnavailable
 from alaas.core.wire import Item
 from alaas.models import load as loading
+from alaas.models.card import ModelCard
 from alaas.models.load import load
 
 SQUARE = {"size": 8, "resize": 8, "mean": [0.5] * 3, "std": [0.25] * 3}
@@ -178,3 +180,63 @@ def test_a_key_that_would_do_nothing_is_refused(wrong: dict[str, Any], said: str
     with pytest.raises(ConfigError) as caught:
         alaas.select(["a.png"], 1, model=wrong)
     assert said in caught.value.detail.removeprefix("model.").replace(":", "")
+
+
+class TestSettingsAreASpaceOfTheirOwn:
+    """What is stored for one `head`, or for one kind of margins, is not taken for another."""
+
+    def picked(self, strategy: str, *, cache: bool = True, **more: Any) -> list[float]:
+        tree = Settings(
+            active_learning={"strategy": {"model": settings(preprocess=SQUARE, **more)}},
+            store={"cache": cache},
+        )  # fmt: skip
+        pool = [Item(str(row), blob=encoded(picture(8, 8, seed=row))) for row in range(20)]
+        return list(alaas.select(pool, 6, strategy=strategy, settings=tree).scores)
+
+    @pytest.mark.parametrize(
+        ("strategy", "one", "other"),
+        [
+            ("KCenter", {}, {"head": "3"}),
+            ("DeepFool", {"margins": "input"}, {"margins": "embedding"}),
+        ],
+    )
+    def test_of_the_store(self, strategy: str, one: dict[str, Any], other: dict[str, Any]) -> None:
+        first, second = self.picked(strategy, **one), self.picked(strategy, **other)
+        assert second == self.picked(strategy, cache=False, **other) != first
+
+    def test_of_the_card(self) -> None:
+        cards = [
+            load(settings(preprocess=SQUARE, **more)).card
+            for more in ({}, {"head": "3"}, {"margins": "embedding"})
+        ]
+        assert [(card.head, card.margins) for card in cards] == [
+            ("6", "input"), ("3", "input"), ("6", "embedding"),
+        ]  # fmt: skip
+        assert len({card.space for card in cards}) == 3
+        assert len({card.digest for card in cards}) == 1
+        # What `auto` and null come to is no other space than what is said.
+        said = load(settings(preprocess=SQUARE, head="6", margins="input")).card
+        assert said.space == cards[0].space
+        assert ModelCard.from_json(said.to_json()) == said
+
+    def test_of_a_model_that_has_neither(self, tokenizer: str) -> None:
+        card = load(settings("Reader", tokenizer=tokenizer, output="embedding")).card
+        assert (card.head, card.margins) == ("", "")
+
+
+@pytest.mark.parametrize(
+    ("name", "rest", "said"),
+    [
+        ("network", {"preprocess": SQUARE, "max_tokens": 9}, "`max_tokens` has no meaning"),
+        ("network", {"preprocess": SQUARE, "pooling": "cls"}, "`pooling` has no meaning"),
+        ("Reader", {"tokenizer": "T", "pooling": "mean"}, "`pooling` has no meaning"),
+    ],
+)
+def test_what_is_said_of_other_items_is_refused(
+    tokenizer: str, name: str, rest: dict[str, Any], said: str
+) -> None:
+    rest = {**rest, "tokenizer": tokenizer} if "tokenizer" in rest else rest
+    takes = "texts" if "tokenizer" in rest else "images"
+    assert refusal(settings(name, **rest)) == (
+        f"{said} for model_sources:{name}, which takes {takes} and is of hub python"
+    )

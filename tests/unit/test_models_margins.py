@@ -243,7 +243,30 @@ class Opaque(torch.autograd.Function):
         return logits.clone()
 
 
-@pytest.mark.parametrize("after", [detached, by_numpy, Opaque.apply, torch.no_grad()(torch.exp)])
+class Freed(torch.autograd.Function):
+    """Frees on its way back what a second way would need, as what is compiled does."""
+
+    @staticmethod
+    def forward(ctx: Any, logits: Tensor) -> Tensor:
+        return logits.clone()
+
+    @staticmethod
+    def backward(ctx: Any, slope: Tensor) -> Tensor:
+        if torch._C._autograd._get_current_graph_task_keep_graph():
+            raise RuntimeError("there is one way back only")
+        return slope
+
+
+def watched(logits: Tensor) -> Tensor:
+    if torch.is_grad_enabled():
+        raise KeyError("gradients")
+    return logits
+
+
+@pytest.mark.parametrize(
+    "after",
+    [detached, by_numpy, Opaque.apply, Freed.apply, watched, torch.no_grad()(torch.exp)],
+)
 def test_a_network_without_gradients_has_no_margins_of_inputs(
     after: Callable[[Tensor], Tensor],
 ) -> None:

@@ -11,8 +11,9 @@ import onnx
 import pytest
 import torch
 from numpy.testing import assert_allclose
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, numpy_helper
 from onnx_files import CLASSES, HIDDEN, computed, network, written
+from tiny_transformers import write_tokenizer
 
 import alaas
 from alaas.config import ModelSettings, Vectors
@@ -107,6 +108,66 @@ def test_what_a_graph_ends_in_is_not_done_twice(tmp_path: Path, last: str) -> No
     )
 
 
+def chain(*kinds: tuple[str, list[str], dict[str, Any]]) -> list[onnx.NodeProto]:
+    """Operations one after the other, from ``more`` to ``made more``."""
+    names = ["more", *(f"step {number}" for number in range(len(kinds) - 1)), "made more"]
+    return [
+        helper.make_node(kind, [source, *beside], [made], **said)
+        for (kind, beside, said), source, made in zip(kinds, names, names[1:], strict=False)
+    ]
+
+
+CAST = ("Cast", [], {"to": TensorProto.FLOAT})
+FLATTEN = ("Flatten", [], {"axis": 1})
+RESHAPE = ("Reshape", ["shape"], {})
+APART = ("Unsqueeze", ["last"], {})
+TOGETHER = ("Squeeze", ["last"], {})
+ROWS = {
+    "shape": np.array([-1, CLASSES], np.int64),
+    "last": np.array([2], np.int64),
+}
+
+
+@pytest.mark.parametrize(
+    "kinds",
+    [
+        [CAST],
+        [FLATTEN],
+        [RESHAPE],
+        [APART, TOGETHER],
+        [("Identity", [], {})],
+        [CAST, RESHAPE, CAST],
+    ],
+)
+@pytest.mark.parametrize("last", ["Softmax", "Sigmoid"])
+def test_nor_where_its_numbers_are_only_passed_on(
+    tmp_path: Path, last: str, kinds: list[Any]
+) -> None:
+    graph = network(("B", 5), outputs=["logits"], last=last, after=chain(*kinds))
+    graph.graph.initializer.extend(
+        numpy_helper.from_array(array, name) for name, array in ROWS.items()
+    )
+    model = load(settings(written(tmp_path / "m.onnx", graph)))
+    batch = noise(model.card.preprocessing, 6)
+    _, logits = computed(batch, 5)
+    wanted = 1 / (1 + np.exp(-logits)) if last == "Sigmoid" else softmax(logits)
+    found = model.classifier.views(batch, ("probs",))["probs"]
+    assert_allclose(found, wanted, atol=1e-5)
+
+
+@pytest.mark.parametrize("last", ["Softmax", "LogSoftmax"])
+@pytest.mark.parametrize("after", [[], [CAST]])
+def test_probabilities_of_items_are_none_of_classes(
+    tmp_path: Path, last: str, after: list[Any]
+) -> None:
+    graph = network(("B", 5), outputs=["logits"], last=last, axis=0, after=chain(*after))
+    path = written(tmp_path / "m.onnx", graph)
+    assert refusal(path) == (
+        f"the output 'logits' of '{path}' comes out of {last}, and the numbers of an item do not "
+        f"sum up to 1: its axis must be that of the classes"
+    )
+
+
 def test_several_classes_are_stated(tmp_path: Path) -> None:
     path = written(tmp_path / "m.onnx", network(("B", 5)))
     model = load(settings(path, output="sigmoid"))
@@ -142,6 +203,36 @@ def test_the_digest_is_that_of_the_content(tmp_path: Path) -> None:
     changed.graph.initializer[1].raw_data = bytes(HIDDEN * CLASSES * 4)
     assert same == first
     assert load(settings(written(tmp_path / "c.onnx", changed))).card.digest != first
+
+
+def reader(path: Path) -> Path:
+    """An encoder of texts, from (B, L) tokens to (B, L, 4)."""
+    table = np.random.default_rng(0).normal(size=(16, 4)).astype(np.float32)
+    graph = helper.make_graph(
+        [helper.make_node("Gather", ["table", "input_ids"], ["embeddings"])],
+        "a table of words",
+        [helper.make_tensor_value_info("input_ids", TensorProto.INT64, ["B", "L"])],
+        [helper.make_tensor_value_info("embeddings", TensorProto.FLOAT, ["B", "L", 4])],
+        [numpy_helper.from_array(table, "table")],
+    )
+    opsets = [helper.make_opsetid("", 17)]
+    return written(path, helper.make_model(graph, opset_imports=opsets, ir_version=8))
+
+
+def test_the_pooling_is_a_part_of_what_a_model_is(tmp_path: Path) -> None:
+    write_tokenizer(tmp_path, words=["a", "good", "film"])
+    path = reader(tmp_path / "m.onnx")
+    mean, first, auto = (
+        load(settings(path, tokenizer=str(tmp_path), pooling=pooling))
+        for pooling in ("mean", "cls", "auto")
+    )
+    batch = noise(mean.card.preprocessing, 3)
+    one, other = (
+        model.classifier.views(batch, ("embeddings",))["embeddings"] for model in (mean, first)
+    )
+    assert np.abs(one - other).max() > 0.1
+    assert mean.card.digest == auto.card.digest != first.card.digest
+    assert mean.card.space == auto.card.space != first.card.space
 
 
 class TestFilesBeside:
@@ -249,6 +340,8 @@ class TestRefused:
         ("rest", "said"),
         [
             ({"weights": "none"}, "`weights` has no meaning for an ONNX file, which is whole"),
+            ({"max_tokens": 9}, "`max_tokens` has no meaning for "),
+            ({"pooling": "cls"}, "`pooling` has no meaning for "),
             ({"head": "fc"}, "`head` has no meaning for an ONNX file"),
             ({"runtime": "openvino"}, "runs in onnxruntime as it is, and `runtime` is openvino"),
             ({"precision": "bf16"}, "has a precision of its own, and `precision` is bf16"),

@@ -187,6 +187,23 @@ def test_a_first_token_that_is_of_one_place(tmp_path: Path) -> None:
         load(settings(folder, pooling="cls"))
 
 
+@pytest.mark.parametrize("said", [{"tokenizer": "here"}, {"max_tokens": 9}])
+def test_what_is_said_of_texts_is_refused(tmp_path: Path, said: dict[str, Any]) -> None:
+    folder = write_pictures(tmp_path, vit(), PROCESSORS["a square"])
+    with pytest.raises(ModelUnavailable) as caught:
+        load(settings(folder, **said))
+    assert caught.value.detail == (
+        f"`{next(iter(said))}` has no meaning for {folder}, which takes images and is of hub "
+        f"huggingface"
+    )
+
+
+def test_the_pooling_of_a_classifier_is_refused(tmp_path: Path) -> None:
+    folder = write_pictures(tmp_path, vit(), PROCESSORS["a square"])
+    with pytest.raises(ModelUnavailable, match="is loaded as an image classifier, of which"):
+        load(settings(folder, pooling="cls"))
+
+
 def test_a_processor_can_be_done_without(tmp_path: Path) -> None:
     folder = write_pictures(tmp_path, vit(), REFUSED["channels in another order"])
     with pytest.raises(ModelUnavailable, match="set `preprocess`"):

@@ -13,6 +13,7 @@ from numpy.testing import assert_allclose
 from numpy.typing import NDArray
 from test_models_classifier import pictures, spec
 from test_models_stochastic import early, late
+from tiny_transformers import TEXTS, loaded, views, write_classifier
 
 import alaas
 from alaas import strategies
@@ -100,6 +101,33 @@ def test_the_mean_is_that_of_probabilities_and_not_of_logits() -> None:
     assert_allclose(
         scores("mc_entropy", logits + 3.0, logits=True), scores("mc_entropy", draws), rtol=1e-5
     )
+
+
+@pytest.mark.parametrize(
+    ("kind", "layers", "whole"),
+    [
+        ("bert", "encoder.layer", "model.bert.encoder.layer"),
+        ("bert", "bert.encoder.layer", "model.bert.encoder.layer"),
+        ("gpt2", "h.0", "body.h.0"),
+    ],
+)
+def test_layers_have_the_names_that_they_have_in_their_hub(
+    tmp_path: Path, kind: str, layers: str, whole: str
+) -> None:
+    folder = write_classifier(tmp_path, kind)
+
+    def draws(name: str) -> NDArray[Any]:
+        return views(loaded(folder, draws={"layers": [name]}), TEXTS, "draws")["draws"]
+
+    found = draws(layers)
+    assert min(scores("bald", found)) > 0
+    assert (found == draws(whole)).all()
+    last = layers if kind == "gpt2" else f"{layers}.1"
+    embeddings, named = (
+        views(loaded(folder, head=name), TEXTS, "embeddings")["embeddings"]
+        for name in (last, whole + last.removeprefix(layers))
+    )
+    assert (embeddings == named).all()
 
 
 def test_a_model_without_anything_stochastic_is_refused_in_one_line(tmp_path: Path) -> None:

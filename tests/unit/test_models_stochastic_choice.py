@@ -147,6 +147,69 @@ def test_labels_of_several_classes_have_their_own_probabilities(given: dict[str,
     assert_allclose(draws(one), odds / odds.sum(axis=2, keepdims=True), rtol=1e-3)
 
 
+class Steps(nn.Module):
+    """Reads a row as a sequence, as recurrent layers do unless told that items come first."""
+
+    def __init__(self, *, items_first: bool, length: int) -> None:
+        super().__init__()
+        torch.manual_seed(6)
+        width = 12 // length
+        self.items_first, self.length = items_first, length
+        self.enter = nn.Sequential(nn.Linear(width, 30), nn.Tanh())
+        self.dropout = nn.Dropout(0.3)
+        self.reader = nn.GRU(30, 8, batch_first=items_first)
+        self.out = nn.Linear(8, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        steps = self.enter(x.unflatten(1, (self.length, -1)))  # B, L, D
+        steps = self.dropout(steps if self.items_first else steps.transpose(0, 1))
+        made: Tensor = self.out(self.reader(steps)[1][0])
+        return made
+
+
+@pytest.mark.parametrize("length", [1, 2, 3, 4])
+class TestSequences:
+    def test_with_the_items_first_are_drawn_the_same_in_every_batch(self, length: int) -> None:
+        found = classifier(Steps(items_first=True, length=length))
+        whole = draws(found)
+        alone = [found.views(ROWS[[row]], ("draws",), n_drop=8, seed=1) for row in range(9)]
+        assert_allclose(np.concatenate([one["draws"] for one in alone]), whole, rtol=1e-4)
+
+    def test_with_the_items_second_have_no_draws(
+        self, length: int, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        found = classifier(Steps(items_first=False, length=length))
+        assert found.source is None
+        assert {"probs", "embeddings", "grads"} <= set(found.provides)
+        assert "draws" not in found.provides
+        (said,) = caplog.messages
+        assert said.startswith("the model has no draws: dropout would draw an item differently")
+
+    @pytest.mark.parametrize("given", [{"p": 0.2}, {"layers": "dropout"}])
+    def test_with_the_items_second_are_refused_where_dropout_is_asked_for(
+        self, length: int, given: dict[str, Any]
+    ) -> None:
+        with pytest.raises(ModelUnavailable, match="does not receive the items first"):
+            classifier(Steps(items_first=False, length=length), **given)
+
+    @pytest.mark.parametrize("given", [{"by": "dropconnect"}, {"head_only": True}])
+    def test_with_the_items_second_are_drawn_in_other_ways(
+        self, length: int, given: dict[str, Any]
+    ) -> None:
+        found = classifier(Steps(items_first=False, length=length), **given)
+        part = found.views(ROWS[4:], ("draws",), n_drop=8, seed=1)["draws"]
+        assert_allclose(part, draws(found)[4:], rtol=1e-4)
+
+
+def test_a_network_that_takes_one_item_at_a_time_is_drawn_so() -> None:
+    class Single(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return x.view(1, 30)
+
+    found = classifier(network(Single(), nn.Tanh()))
+    assert found.views(ROWS[:1], ("draws",), n_drop=8)["draws"].shape == (1, 8, 3)
+
+
 class Functional(nn.Module):
     """Drops by a function, which is no layer."""
 
@@ -185,6 +248,51 @@ class TestNothingStochastic:
             classifier(build(), p=0.5)
         with pytest.raises(ModelUnavailable, match="no dropout layer 'Dropout': it has none"):
             classifier(build(), layers="Dropout")
+
+
+class Wrapped(nn.Module):
+    """As the network of a hub stands in one that has its logits alone."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.model = nn.Module()
+        self.model.body = network()[:-1]
+        self.model.last = network()[-1]
+
+    def forward(self, x: Tensor) -> Tensor:
+        made: Tensor = self.model.last(self.model.body(x))
+        return made
+
+
+@pytest.mark.parametrize(
+    ("wanted", "name"),
+    [
+        ("body", "model.body"),
+        ("body.0", "model.body.0"),
+        ("body.1.1", "model.body.1.1"),
+        ("1.1", "model.body.1.1"),
+        ("model.body.1", "model.body.1"),
+    ],
+)
+def test_the_end_of_a_name_stands_for_a_layer(wanted: str, name: str) -> None:
+    assert (
+        draws(classifier(Wrapped(), layers=wanted)) == draws(classifier(Wrapped(), layers=name))
+    ).all()
+
+
+@pytest.mark.parametrize(
+    ("wanted", "said"),
+    [
+        # What holds no dropout is none of these.
+        ("1", r"'1' stands for several of the model's layers: model\.body\.0\.1, model\.body\.1"),
+        ("odel.body", "no dropout layer 'odel.body'"),
+        ("ody", "no dropout layer 'ody'"),
+        ("last", "no dropout layer 'last'"),
+    ],
+)
+def test_the_end_of_a_name_must_be_one_of_its_own(wanted: str, said: str) -> None:
+    with pytest.raises(ModelUnavailable, match=said):
+        classifier(Wrapped(), layers=wanted)
 
 
 def test_an_encoder_has_no_draws_to_ask_for() -> None:

@@ -117,6 +117,22 @@ class TestBoth:
         with pytest.raises(ModelUnavailable, match="the model"), manager(nn.Tanh()):
             pass
 
+    def test_one_name_stands_for_itself(self, manager: Any, by: Any) -> None:
+        kind = {"dropout": "AlphaDropout", "dropconnect": "Linear"}[by]
+        own = network()
+        with manager(own, layers=[kind], seed=3):
+            wanted = own(X)
+        with manager(own, layers=kind, seed=3):
+            assert torch.equal(own(X), wanted)
+
+    @pytest.mark.parametrize("passes", [0, -1])
+    def test_there_is_a_pass_at_least(self, manager: Any, by: Any, passes: int) -> None:
+        with (
+            pytest.raises(ValueError, match=f"passes must be 1 or more, got {passes}"),
+            manager(network(), passes=passes),
+        ):
+            pass
+
 
 def test_only_the_layers_that_are_named_drop() -> None:
     own = network()

@@ -272,15 +272,22 @@ def test_embeddings_of_a_detector_are_those_of_a_layer_with_a_name() -> None:
     [
         ("segmentation", means, r"\(B, C, H, W\), or a mapping with them as 'out', got \(1, 3\)"),
         ("segmentation", lambda x: {"mask": x}, "as 'out', got dict"),
-        ("detection", lambda x: x, r"which has 'logits' \(R, C\) or 'scores' \(R,\), got \(1, 3"),
+        (
+            "detection",
+            lambda x: x,
+            r"which has 'logits' \(R, C > 0\) or 'scores' \(R,\), got \(1, 3",
+        ),
         ("detection", lambda _: [{"boxes": 1}], "'scores' .*, got list"),
         ("detection", lambda x: [{"scores": x}], "'scores' .*, got list"),
         ("detection", lambda _: [], "got list"),
         ("detection", lambda _: None, "got NoneType"),
+        ("detection", lambda x: [{"logits": x.new_zeros(5, 0)}], r"\(R, C > 0\) .*, got list"),
         ("value", lambda x: x, r"values of shape \(B,\) or \(B, K\), got \(1, 3, 8, 8\)"),
         ("value", lambda x: x.mean(), r"got \(\)"),
         ("sigmoid", lambda x: x, r"logits of shape \(B, C\), got \(1, 3, 8, 8\)"),
         ("sigmoid", lambda x: (means(x),), "got tuple"),
+        ("sigmoid", lambda x: means(x)[:, :0], r"got \(1, 0\)"),
+        ("segmentation", lambda x: x[:, :0], r"got \(1, 0, 8, 8\)"),
     ],
 )
 def test_what_does_not_fit_the_task_is_refused(
@@ -296,6 +303,7 @@ def test_what_does_not_fit_the_task_is_refused(
     [
         ("detection", lambda x: boxes(x)[:1]),
         ("detection", lambda x: boxes(x) if len(x) == 1 else [{}] * len(x)),
+        ("detection", lambda x: boxes(x)[:1] + [{"logits": x.new_zeros(5, 0)}] * (len(x) - 1)),
         ("segmentation", lambda x: x if len(x) == 1 else x[0]),
         ("segmentation", lambda x: x[:1]),
         ("value", lambda x: means(x)[:1]),

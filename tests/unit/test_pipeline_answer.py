@@ -8,15 +8,22 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, get_args
 
+import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_pipeline_engine import SPENT, Toy, ask, in_time, lost, pool, refusal
+from torch import nn
 
 import alaas
+from alaas import strategies
 from alaas.core.errors import AllItemsFailed, ItemFailed
+from alaas.core.types import Plan
 from alaas.core.wire import STAGES, Failure, Item, Progress, Stage
+from alaas.pipeline.answer import too_few
 from alaas.pipeline.ledger import UPSTREAM
+from alaas.strategies import Strategy, registry
 
 
 class TestFailures:
@@ -121,6 +128,45 @@ class TestWarnings:
 
     def test_passes_that_nobody_reads(self) -> None:
         assert self.codes(n_drop=5) == ["n_drop_ignored"]
+
+    @pytest.mark.parametrize(
+        ("strategy", "n_drop", "codes"),
+        [
+            ("bald", 1, ["n_drop_too_small"]),
+            ("bald", 2, []),
+            ("batch_bald", 1, ["n_drop_too_small"]),
+            ("mc_entropy", 1, []),  # which is the entropy of that one
+            ("entropy", 1, ["n_drop_ignored"]),
+        ],
+    )
+    def test_one_pass_where_several_are_compared(
+        self, strategy: str, n_drop: int, codes: list[str]
+    ) -> None:
+        torch.manual_seed(0)
+        model = nn.Sequential(nn.Linear(4, 20), nn.Dropout(0.5), nn.Tanh(), nn.Linear(20, 3))
+        rows = np.random.default_rng(1).normal(size=(12, 4)).astype(np.float32)
+        found = alaas.select(rows, 3, strategy=strategy, model=model, n_drop=n_drop)
+        assert [one.code for one in found.warnings] == codes
+        if codes == ["n_drop_too_small"]:
+            assert [pick.score for pick in found] == pytest.approx([0, 0, 0], abs=1e-6)
+            assert found.warnings[0].message.startswith(f"{strategy} compares several predictions")
+
+    @pytest.mark.parametrize(
+        "strategy",
+        [one for one in registry.strategies() if "draws" in one.needs],
+        ids=lambda one: one.name,
+    )
+    def test_one_pass_says_nothing_to_whom_that_is_said(self, strategy: Strategy) -> None:
+        rng, ids = np.random.default_rng(2), list("abcdefghij")
+        either = [
+            strategies.run(
+                strategy.name, {"draws": rng.dirichlet(np.ones(3), (10, 1))}, ids=ids, budget=4
+            )
+            for _ in range(2)
+        ]
+        told = [*too_few(strategy, Plan("q", strategy.name, {}, 0, 4, ("draws",), n_drop=1))]
+        assert bool(told) == np.allclose(*(one.scores for one in either), atol=1e-9)
+        assert not [*too_few(strategy, Plan("q", strategy.name, {}, 0, 4, ("draws",), n_drop=2))]
 
     def test_another_model_than_the_receipts(self) -> None:
         assert self.codes(model="m1") == []

@@ -7,8 +7,18 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
-from test_pipeline_engine import Toy, ask, in_time, lost, pool, source
+from test_pipeline_engine import (
+    Toy,
+    ask,
+    embeddings_of,
+    in_time,
+    lost,
+    pool,
+    probs_of,
+    source,
+)
 from test_pipeline_recall import Keeping, Shelf, picks
 
 from alaas.config import PushParameters, StrategySettings
@@ -21,7 +31,7 @@ from alaas.core.errors import (
     UnknownPool,
     ValidationFailed,
 )
-from alaas.core.types import Items, Notes, Plan
+from alaas.core.types import Items, Notes, Plan, Scored, Views
 from alaas.core.wire import Item, PoolInfo, PushResponse
 from alaas.pipeline import push, query
 from alaas.pipeline.scorer import Scorer
@@ -87,6 +97,45 @@ def test_what_failed_is_told_and_left_out(engine: Storing) -> None:
 def test_passes_that_the_model_cannot_make_are_told(engine: Storing) -> None:
     (warning,) = put(engine, [pool(2)], n_drop=5).warnings
     assert warning.code == "n_drop_ignored"
+
+
+class Drawing(Storing):
+    """A toy with pools whose model makes as many predictions of an item as it is asked for."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        self.card = replace(self.card, views=(*self.card.views, "draws"))
+
+    async def process(self, plan: Plan, items: Items) -> Scored:
+        contents = {item.id: self.content(item) for item in items.items}
+        probs = probs_of(contents.values())
+        made = {
+            "probs": probs,
+            "embeddings": embeddings_of(contents.values()),
+            "draws": np.stack([probs] * plan.n_drop, axis=1),
+        }
+        arrays = {name: made[name] for name in plan.needs}
+        return self.scorer.add(
+            plan, Views(items.seq, tuple(contents), arrays, "m1", (), (*contents.values(),))
+        )
+
+
+@pytest.mark.parametrize(
+    ("parameters", "codes"),
+    [
+        ({"strategy": "bald", "n_drop": 1}, ["n_drop_too_small"]),
+        ({"strategy": "bald", "n_drop": 2}, []),
+        ({"strategy": "bald"}, []),
+        ({"strategy": "mc_entropy", "n_drop": 1}, []),
+        ({"n_drop": 1}, []),  # for whichever strategy will read it
+    ],
+)
+def test_a_pass_too_few_is_told(
+    tmp_path: Path, parameters: dict[str, Any], codes: list[str]
+) -> None:
+    answer = put(Drawing(tmp_path), [pool(5)], **parameters)
+    assert f"draws-{parameters.get('n_drop', 10)}-0" in answer.pool.views
+    assert [one.code for one in answer.warnings] == codes
 
 
 def test_groups_are_kept(engine: Storing) -> None:

@@ -176,6 +176,25 @@ def test_texts_keep_every_character_and_may_repeat() -> None:
     assert [item.id for item in got] == ["0", "1", "2"]
 
 
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("a.csv", 'id,text\na,x\nb,\nc\nd,""\n'),
+        ("a.tsv", "id\ttext\na\tx\nb\t\nc\nd\t\n"),
+        (
+            "a.jsonl",
+            '{"id": "a", "text": "x"}'
+            + "".join(f'\n{{"id": "{one}", "text": ""}}' for one in "bcd"),
+        ),
+    ],
+)
+def test_an_empty_text_is_an_item(name: str, content: str) -> None:
+    """Its model refuses it, and ranks the others."""
+    assert items(write(name, content)) == [
+        Item("a", text="x"), Item("b", text=""), Item("c", text=""), Item("d", text=""),
+    ]  # fmt: skip
+
+
 def test_a_tsv_table_has_no_quotes() -> None:
     got = items(write("pool.tsv", 'text\tlabel\n"half a quote\t0\nother\t1\n'))
     assert [item.text for item in got] == ['"half a quote', "other"]
@@ -230,6 +249,9 @@ def test_a_parquet_table_names_addresses_texts_and_images() -> None:
         Item("s3://b/k", uri="s3://b/k"),
     ]
     assert items(parquet("b.parquet", {"text": ["x"], "id": [41]})) == [Item("41", text="x")]
+    assert items(parquet("e.parquet", {"text": ["x", None, ""]})) == [
+        Item(str(row), text=text) for row, text in enumerate(["x", "", ""])
+    ]
     assert items(parquet("c.parquet", {"image": [b"png"]})) == [Item("0", blob=b"png")]
     images = [{"bytes": b"png", "path": "x.png"}, {"bytes": None, "path": "y.png"}]
     assert items(parquet("d.parquet", {"image": images})) == [
@@ -241,6 +263,7 @@ def test_a_parquet_table_names_addresses_texts_and_images() -> None:
 def test_a_parquet_table_that_cannot_be_read_says_why() -> None:
     assert "its columns are a" in refused(parquet("a.parquet", {"a": [1]}))
     assert "row 1: no address" in refused(parquet("b.parquet", {"uri": ["a.png", None]}))
+    assert "row 0: no text here, got 3" in refused(parquet("t.parquet", {"text": [3]}))
     assert "not a Parquet table" in refused(write("c.parquet", "uri\na.png\n"))
 
 
@@ -299,6 +322,7 @@ def test_an_iterable_may_mix_what_it_names() -> None:
         yield Item("mine", text="x")
         yield {"text": "y"}
         yield {"id": "z", "uri": "c.png"}
+        yield {"text": ""}
 
     assert items(pool()) == [
         Item("a.png", uri="a.png"),
@@ -306,6 +330,7 @@ def test_an_iterable_may_mix_what_it_names() -> None:
         Item("mine", text="x"),
         Item("3", text="y"),
         Item("z", uri="c.png"),
+        Item("5", text=""),
     ]
 
 

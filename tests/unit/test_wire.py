@@ -156,7 +156,7 @@ def test_a_pick_names_its_content(pick: Pick, document: dict[str, Any]) -> None:
 
 ITEMS = st.one_of(
     st.builds(Item, id=SOME, uri=SOME),
-    st.builds(Item, id=SOME, text=SOME),
+    st.builds(Item, id=SOME, text=st.just("") | SOME),
     st.builds(Item, id=SOME, blob=st.binary(min_size=1, max_size=30)),
 )
 
@@ -179,6 +179,9 @@ def test_an_item_reads_back(item: Item, row: int) -> None:
         ({"uri": "u", "id": "x", "tags": {}, "embedding": None}, Item("x", uri="u")),
         ({"uri": "", "text": "t", "blob": None}, Item("7", text="t")),
         ({"uri": None, "text": "", "blob": "/w=="}, Item("7", blob=b"\xff")),
+        ({"blob": ""}, Item("7", blob=b"")),
+        ({"text": ""}, Item("7", text="")),
+        ({"uri": "", "text": "", "blob": None, "group": 2}, Item("7", text="", group="2")),
     ],
 )
 def test_a_document(document: Any, item: Item) -> None:
@@ -200,6 +203,7 @@ def test_a_blob_that_is_no_base64_is_one_lost_item(blob: str) -> None:
         (["u"], "", "must be an object or a string, got list"),
         ({}, "", "must have exactly one of uri, text and blob; it has none of them"),
         ({"uri": ""}, "", "must have exactly one of uri, text and blob; it has none of them"),
+        ({"text": None}, "", "must have exactly one of uri, text and blob; it has none of them"),
         (
             {"uri": "u", "text": "t"},
             "",

@@ -21,6 +21,7 @@ from alaas.models import kept
 from alaas.models.card import Precision, Runtime
 from alaas.models.classifier import Classifier
 from alaas.models.entry import noise
+from alaas.models.foreign import guarded
 from alaas.models.reason import reason
 from alaas.models.runtimes.engine import Engine, Unsupported
 from alaas.models.runtimes.pytorch import TorchEngine
@@ -223,7 +224,8 @@ def _agreeing(build: Callable[[], Engine], classifier: Classifier) -> Engine:
         raise
     except Exception as error:  # whatever a converter or a compiler raises
         raise Unsupported(reason(error)) from error
-    expected = TorchEngine(classifier.forward, device=classifier.device).run(probe)
+    with guarded("the model fails"):
+        expected = TorchEngine(classifier.forward, device=classifier.device).run(probe)
     allowed = TOLERANCE[engine.precision]
     for name, rows, wanted in zip(classifier.forward.names, found, expected, strict=True):
         off = distance(rows, wanted)

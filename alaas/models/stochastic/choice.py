@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 
 import torch
@@ -19,6 +20,8 @@ from alaas.models.stochastic.dropout import Dropout, LastDropout, is_dropout
 from alaas.models.stochastic.ensemble import Ensemble, check_members
 from alaas.models.stochastic.layers import chosen
 from alaas.models.stochastic.source import Source, Ways
+
+log = logging.getLogger(__name__)
 
 TRIES = 8
 """Passes over noise, two of which must differ for there to be draws."""
@@ -67,7 +70,7 @@ def find(
 
 
 def checked(found: Source | None, ways: Ways, settings: DrawsSettings) -> Source | None:
-    """A source of draws whose passes differ.
+    """A source of draws whose passes differ, and are the same for every item.
 
     Args:
         found: What `find` gave.
@@ -75,24 +78,37 @@ def checked(found: Source | None, ways: Ways, settings: DrawsSettings) -> Source
         settings: What the configuration says of draws.
 
     Returns:
-        None where nothing is asked for in particular and dropout changes nothing.
+        None where nothing is asked for in particular and dropout changes nothing, or not the
+        same for every item.
 
     Raises:
-        ModelUnavailable: What is asked for changes nothing; or a member of an ensemble does
-            not do what the model does, or is there twice.
+        ModelUnavailable: What is asked for changes nothing, or not the same for every item; or
+            a member of an ensemble does not do what the model does, or is there twice.
     """
     if isinstance(found, Ensemble):
         check_members(found, ways.through)
     if not isinstance(found, Dropout):
         return found
+    asked = settings != DrawsSettings()
+    if not _changes(found, ways):
+        if asked:
+            raise ModelUnavailable("what dropout changes in this model does not reach its output")
+        return None
+    try:
+        found.check_items(ways)
+    except ModelUnavailable as error:
+        if asked:
+            raise
+        log.warning("the model has no draws: %s", error.detail)
+        return None
+    return found
+
+
+def _changes(found: Dropout, ways: Ways) -> bool:
     passes = (found.logits(ways, seed=0, number=number) for number in range(TRIES))
     with torch.inference_mode():
         first = next(passes)
-        if any(not one.equal(first) for one in passes):
-            return found
-    if settings != DrawsSettings():
-        raise ModelUnavailable("what dropout changes in this model does not reach its output")
-    return None
+        return any(not one.equal(first) for one in passes)
 
 
 def _augmentation(parts: Anatomy, inputs: Inputs) -> Source:

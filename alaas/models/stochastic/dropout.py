@@ -8,13 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.dropout import _DropoutNd
 
+from alaas.core.errors import ModelUnavailable
+from alaas.models.card import WAYS_OUT
 from alaas.models.heads import argument
 from alaas.models.stochastic.head import HeadDraws
 from alaas.models.stochastic.masks import Masks
@@ -23,6 +25,13 @@ from alaas.models.stochastic.words import Seed
 
 SELU_FLOOR = -1.7580993408473766
 """What SELU makes of minus infinity, and alpha dropout of what it drops."""
+
+HALF = 0.5
+"""What layers drop when it is seen whether all items meet the same masks."""
+
+ROUNDING = 0.01
+"""Difference of the same item in two batches, as a share of the largest logit, that tells of no
+other mask. Graphics cards that compute convolutions with 10 bits come to some thousandths."""
 
 _PER_CHANNEL = (nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.FeatureAlphaDropout)
 _ALPHA = (nn.AlphaDropout, nn.FeatureAlphaDropout)
@@ -122,7 +131,36 @@ class Dropout:
 
     def logits(self, ways: Ways, *, seed: Seed, number: int) -> Tensor:
         """Logits of one pass."""
-        with masked(self._shares, Pass(ways.rows, Masks(seed, number))):
+        return self._pass(ways, self._shares, Masks(seed, number))
+
+    def check_items(self, ways: Ways) -> None:
+        """Check that an item meets the same masks alone and beside others.
+
+        Args:
+            ways: How to run the model on one item, while torch still is what runs it.
+
+        Raises:
+            ModelUnavailable: It does not.
+        """
+        twice = ways.batch.repeat(2, axis=0)
+        both = replace(ways, batch=twice, through=lambda _: ways.engine(twice))
+        # So large a share that no two masks are the same by chance.
+        shares = dict.fromkeys(self._shares, HALF)
+        with torch.inference_mode():
+            alone = self._pass(ways, shares, Masks(0, 0)).cpu()
+            try:
+                together = self._pass(both, shares, Masks(0, 0)).cpu()
+            except Exception:  # noqa: BLE001  # one item at a time, or an error to be told later
+                return
+        if bool(((together - alone).abs() > ROUNDING * alone.abs().max()).any()):
+            raise ModelUnavailable(
+                "dropout would draw an item differently in every batch: a layer of the model "
+                "that drops does not receive the items first, as with batch_first=False; name "
+                f"others in draws.layers, or {WAYS_OUT}"
+            )
+
+    def _pass(self, ways: Ways, shares: Shares, masks: Masks) -> Tensor:
+        with masked(shares, Pass(ways.rows, masks)):
             return ways.through(self._network)
 
 

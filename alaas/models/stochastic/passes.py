@@ -26,7 +26,7 @@ class Passes:
     many batches, meets the same masks. Outside an iteration each run is a pass of its own.
 
     Args:
-        count: Passes of an iteration, T.
+        count: Passes of an iteration, T, at least 1.
         seed: Seed of all of them.
 
     Attributes:
@@ -34,6 +34,8 @@ class Passes:
     """
 
     def __init__(self, count: int, seed: Seed) -> None:
+        if count < 1:
+            raise ValueError(f"passes must be 1 or more, got {count}")
         self.number = -1
         self._count, self._seed = count, seed
         self._held = False
@@ -62,7 +64,7 @@ def mc_dropout(
     network: nn.Module,
     *,
     p: float | None = None,
-    layers: Collection[str] = (),
+    layers: str | Collection[str] = (),
     passes: int = 20,
     seed: Seed = 0,
 ) -> Iterator[Passes]:
@@ -75,14 +77,16 @@ def mc_dropout(
     switched on.
 
     Args:
-        network: The network. Its input has the items first.
+        network: The network. Its input has the items first, and so has whatever its dropout
+            layers receive: else each item of a batch meets other masks.
         p: The share that is dropped; None takes that of each layer.
         layers: Names of dropout layers, of modules with such layers, or types; none for all.
-        passes: Passes of an iteration, T.
+        passes: Passes of an iteration, T, at least 1.
         seed: The same seed draws the same masks, on every device.
 
     Raises:
         ModelUnavailable: There is no such layer, or none that drops anything.
+        ValueError: `p` or `passes` is out of range.
 
     Example:
         >>> network = nn.Sequential(nn.Linear(4, 8), nn.Dropout(0.5), nn.Linear(8, 3))
@@ -93,7 +97,7 @@ def mc_dropout(
         torch.Size([10, 20, 3])
     """
     _check_share(p)
-    found = chosen(network, layers, is_dropout, what="dropout layer")
+    found = chosen(network, _listed(layers), is_dropout, what="dropout layer")
     shares = {one: p or one.p for one in found if isinstance(one, _DropoutNd) and (p or one.p)}
     if not shares:
         raise ModelUnavailable(
@@ -117,7 +121,7 @@ def mc_dropconnect(
     network: nn.Module,
     *,
     p: float = dropconnect.SHARE,
-    layers: Collection[str] = (),
+    layers: str | Collection[str] = (),
     passes: int = 20,
     seed: Seed = 0,
 ) -> Iterator[Passes]:
@@ -130,11 +134,12 @@ def mc_dropconnect(
         p: The share of weights that is dropped.
         layers: Names of linear, convolutional or recurrent layers, of modules with such
             layers, or types; none for all.
-        passes: Passes of an iteration, T.
+        passes: Passes of an iteration, T, at least 1.
         seed: The same seed draws the same masks, on every device.
 
     Raises:
         ModelUnavailable: There is no such layer.
+        ValueError: `p` or `passes` is out of range.
 
     Example:
         >>> network = nn.Sequential(nn.Linear(4, 64), nn.Tanh(), nn.Linear(64, 3))
@@ -146,11 +151,10 @@ def mc_dropconnect(
         True
     """
     _check_share(p)
-    found = weights(
-        chosen(network, layers, has_weights, what="linear, convolutional or recurrent layer")
-    )
+    what = "linear, convolutional or recurrent layer"
+    found = weights(chosen(network, _listed(layers), has_weights, what=what))
     if not found:
-        raise ModelUnavailable("the model has no linear, convolutional or recurrent layer")
+        raise ModelUnavailable(f"the model has no {what}")
     run = Passes(passes, seed)
     with ExitStack() as after, ExitStack() as now:
         after.enter_context(_evaluating(network))
@@ -171,6 +175,11 @@ def mc_dropconnect(
 def _check_share(p: float | None) -> None:
     if p is not None and not 0 < p < 1:
         raise ValueError(f"p must be above 0 and below 1, got {p}")
+
+
+def _listed(layers: str | Collection[str]) -> Collection[str]:
+    """A name alone is one of them, and not the letters that it has."""
+    return [layers] if isinstance(layers, str) else layers
 
 
 def _rows(given: tuple[Any, ...], named: Mapping[str, Any]) -> int:
