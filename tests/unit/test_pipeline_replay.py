@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from test_pipeline_engine import Toy, in_time, lost, pool, source
-from test_pipeline_pools import Storing, fresh
+from test_pipeline_pools import Storing
 from test_pipeline_recall import picks
 
 from alaas.config import PushParameters, StrategySettings, parse_parameters
@@ -121,7 +121,7 @@ def test_a_push_begins_again_and_never_stores_a_part(tmp_path: Path) -> None:
     engine.deaths = 1
     with pytest.raises(BooksLost):
         in_time(push.run(engine, asked, source([ITEMS[:4]]), defaults=StrategySettings()))
-    assert fresh(tmp_path).scorer.pools("p")[0].items == 23
+    assert Storing(tmp_path).scorer.pools("p")[0].items == 23
 
 
 def test_everything_comes_back_as_it_was() -> None:
