@@ -6,6 +6,7 @@
     │   ├── ValidationFailed          422 validation
     │   ├── EmptyInput                422 empty_input
     │   ├── UnknownStrategy           404 unknown_strategy
+    │   ├── UnknownModel              404 unknown_model
     │   ├── UnknownPool               404 unknown_pool
     │   ├── NotFound                  404 not_found
     │   ├── MethodNotAllowed          405 method_not_allowed

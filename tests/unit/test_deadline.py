@@ -8,7 +8,7 @@ import pytest
 from test_pipeline_engine import in_time
 from test_pipeline_local import blobs, settings
 
-from alaas.config import PushParameters, QueryParameters, StrategySettings
+from alaas.config import DEFAULT, PushParameters, QueryParameters, StrategySettings
 from alaas.core.errors import DeadlineExceeded
 from alaas.core.types import Items, Plan
 from alaas.pipeline import deadline, planning, push
@@ -16,7 +16,7 @@ from alaas.pipeline.engine import LocalEngine
 
 
 def plan(moment: float | None) -> Plan:
-    return Plan("q", "entropy", {}, 0, 1, (), deadline=moment)
+    return Plan("q", "entropy", {}, 0, 1, (), model=DEFAULT, deadline=moment)
 
 
 def test_a_deadline_has_passed_in_its_moment(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -66,7 +66,7 @@ def test_a_worker_looks_again_before_each_stage(monkeypatch: pytest.MonkeyPatch)
         async with LocalEngine(settings()) as engine:
             begun, moments = list[str](), iter([1.0, 2.0, 3.0])
             monkeypatch.setattr(deadline, "monotonic", lambda: next(moments))
-            classifier = engine._worker._model.classifier
+            classifier = engine._worker._models[DEFAULT].classifier
             monkeypatch.setattr(classifier, "views", lambda *_, **__: begun.append("infer"))
             with pytest.raises(DeadlineExceeded):
                 await engine._worker.work(plan(2.5), Items(0, tuple(blobs(1))))

@@ -114,7 +114,7 @@ def test_a_push_begins_again_and_never_stores_a_part(tmp_path: Path) -> None:
                 self.scorer._queries.clear()
             return await super().keep(plan, notes)
 
-    engine = Forgetful(tmp_path, space="")
+    engine = Forgetful(tmp_path)
     asked = PushParameters(pool="p")
     work = push.run(engine, asked, Replay(source(PARTS)), defaults=StrategySettings())
     assert in_time(work).pool.items == 23
