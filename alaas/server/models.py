@@ -37,12 +37,13 @@ class Models:
         model answers, and the answer says that it is another.
 
         Args:
-            asked: The name under which a model is served, or its digest; None for the default.
+            asked: The name under which a model is served, or its digest; None for the default, and
+                nothing, which the receipt of a strategy without a model has.
 
         Raises:
             UnknownModel: None has that name, or several have that digest.
         """
-        if asked is None:
+        if not asked:
             return self.default
         if asked in self._engines:
             return self._engines[asked]

@@ -210,7 +210,7 @@ class Service:
             UnknownPool: The query names a pool that is not stored.
         """
         asks = isinstance(parameters, QueryParameters) and parameters.pool is not None
-        if asks and parameters.model is None and len(self.models.cards) > 1:
+        if asks and not parameters.model and len(self.models.cards) > 1:
             (info,) = await self.engine.pools(parameters.pool)
             return self.models.of_space(info.space)
         return self.models.find(parameters.model)

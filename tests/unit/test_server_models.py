@@ -29,7 +29,14 @@ def models() -> Models:
 
 @pytest.mark.parametrize(
     ("asked", "served"),
-    [(None, "default"), ("default", "default"), ("small", "small"), (A, "default"), (B, "small")],
+    [
+        (None, "default"),
+        ("", "default"),
+        ("default", "default"),
+        ("small", "small"),
+        (A, "default"),
+        (B, "small"),
+    ],
 )
 def test_by_name_or_digest(models: Models, asked: str | None, served: str) -> None:
     assert models.find(asked).card.served_as == served
@@ -39,7 +46,7 @@ def test_a_receipt_of_a_model_that_is_gone_is_played_with_the_default_one(models
     assert models.find(NOBODY) is models.default
 
 
-@pytest.mark.parametrize("asked", ["", "Small", "resnet18", NOBODY.upper() + "A", "../default"])
+@pytest.mark.parametrize("asked", ["Small", "resnet18", NOBODY.upper() + "A", "../default"])
 def test_another_name_is_refused_with_those_that_there_are(models: Models, asked: str) -> None:
     with pytest.raises(UnknownModel, match="there is default, small, one, two") as refused:
         models.find(asked)
