@@ -215,9 +215,9 @@ def _linear(last: Any) -> nn.Linear | None:
 
 def _digest(estimator: Any) -> str:
     try:
-        from joblib.hashing import NumpyHasher  # it is there with scikit-learn
+        import joblib.hashing  # it is there with scikit-learn
 
-        class ByValue(NumpyHasher):  # type: ignore[misc]
+        class ByValue(joblib.hashing.NumpyHasher):  # type: ignore[misc]
             def save(self, obj: Any) -> None:
                 if hasattr(obj, "best_estimator_"):  # the rest is how long it took to find
                     obj = type(obj), obj.best_estimator_

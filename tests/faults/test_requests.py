@@ -234,7 +234,7 @@ def test_row14_a_hundred_thousand_letters_come_back(small: SmallServer) -> None:
 def test_info_says_what_runs_and_what_it_takes(small: SmallServer) -> None:
     told = requests.get(f"{small.url}/info", timeout=WAIT_S).json()
     assert told["limits"] == small.service.settings.limits.model_dump()
-    assert told["models"] == [{"name": "toy", "digest": "m1"}]
+    assert told["models"] == [{"served_as": "default", "name": "toy", "digest": "m1"}]
     assert told["protocols"] == ["http"]
     assert told["version"]
     assert set(told) == {"name", "version", "protocols", "models", "limits"}
