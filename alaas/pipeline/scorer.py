@@ -6,8 +6,8 @@ import threading
 import time
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, overload
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +25,7 @@ from alaas.core.errors import (
 from alaas.core.types import Admitted, Calibrated, Items, Notes, Plan, Scored, Selection, Views
 from alaas.core.wire import Item, PoolInfo
 from alaas.models.stochastic.head import HeadDraws
+from alaas.pipeline.books import Books, Entry, Part
 from alaas.pipeline.calibrating import fitted, scaled
 from alaas.pipeline.claims import stored_names
 from alaas.pipeline.measures import MEASURED, scores_of
@@ -54,7 +55,7 @@ class Scorer:
     def __init__(self, store: FeatureStore | None = None, pools: Pools | None = None) -> None:
         self._store = store
         self._pools = pools
-        self._queries: dict[str, _Query] = {}
+        self._queries: dict[str, Books] = {}
         self._ended: deque[str] = deque(maxlen=ENDED)
         self._lock = threading.Lock()
 
@@ -109,9 +110,9 @@ class Scorer:
             ValidationFailed: Those that are not lost are too few.
         """
         with self._lock:
-            query = self._queries.setdefault(plan.query, _Query())
+            query = self._queries.setdefault(plan.query, Books())
             # `joined` empties what it reads, and the choice may read them, too.
-            part = _Part(dict(query.labelled.book), dict(query.labelled.views))
+            part = Part(dict(query.labelled.book), dict(query.labelled.views))
         ids, arrays = part.joined()
         _check_count(len(ids), notes.learnt)
         probs = arrays.get("probs", np.empty((0, 0), np.float32))
@@ -220,7 +221,7 @@ class Scorer:
             digests=tuple(one.digest for one in found),
         )
 
-    def _select_stored(self, plan: Plan, query: _Query, notes: Notes) -> Selection:
+    def _select_stored(self, plan: Plan, query: Books, notes: Notes) -> Selection:
         pool = self._opened().open(plan.pool or "")
         _check_count(pool.info.items, notes.items)
         views = [name for name in plan.needs if name not in MODEL]
@@ -264,15 +265,15 @@ class Scorer:
             return None
         raise BooksLost("the scorer lost the calibration: it was replaced while the query ran")
 
-    def _part(self, plan: Plan) -> _Part:
+    def _part(self, plan: Plan) -> Part:
         if plan.query in self._ended:
-            return _Part()
-        return self._queries.setdefault(plan.query, _Query())[plan.part]
+            return Part()
+        return self._queries.setdefault(plan.query, Books())[plan.part]
 
-    def _end(self, query: str) -> _Query:
+    def _end(self, query: str) -> Books:
         with self._lock:
             self._ended.append(query)
-            return self._queries.pop(query, _Query())
+            return self._queries.pop(query, Books())
 
     def _recall(self, plan: Plan, items: Items) -> Views | None:
         """What is stored of those items of which everything is that the plan needs."""
@@ -359,95 +360,6 @@ class _Rows(Sequence[str]):
         return str(found) if isinstance(found, int) else [str(row) for row in found]
 
 
-class Entry(NamedTuple):
-    """What the books say of an item: its row, and what an answer shows of it."""
-
-    row: int
-    uri: str | None
-    text: str | None
-    group: str | None
-
-    def item(self, name: str) -> Item:
-        """The item, without bytes."""
-        return Item(name, self.uri, self.text, group=self.group)
-
-
-@dataclass(frozen=True, slots=True)
-class _Part:
-    """The pool of one query, or its labelled items."""
-
-    book: dict[str, Entry] = field(default_factory=dict)
-    views: dict[int | tuple[int, ...], Views] = field(default_factory=dict)
-
-    def joined(self) -> tuple[list[str], dict[str, NDArray[Any]]]:
-        """The ids and views of all micro-batches, in pool order; each is let go once read."""
-        parts = [self.views.pop(key) for key in sorted(self.views, key=_order)]
-        arrays = {
-            name: array for part in parts for name, array in part.arrays.items() if name in MODEL
-        }
-        names = [name for part in parts for name in part.ids]
-        for name in names:  # one that nobody entered in the books stands at their end
-            self.book.setdefault(name, Entry(len(self.book), None, None, None))
-        order = np.argsort([self.book[name].row for name in names], kind="stable")
-        places = np.empty(len(names), np.int64)
-        places[order] = np.arange(len(names))
-        filled = [dict(part.arrays) for part in parts if part.ids]
-        del parts
-        for name in [name for name in (filled[0] if filled else {}) if name not in MODEL]:
-            blocks = deque(part.pop(name) for part in filled)
-            whole = np.empty((len(names), *blocks[0].shape[1:]), blocks[0].dtype)
-            row = 0
-            while blocks:
-                block = blocks.popleft()
-                whole[places[row : row + len(block)]] = block
-                row += len(block)
-            arrays[name] = whole
-        return [names[at] for at in order], arrays
-
-    def digests(self) -> dict[str, str]:
-        """Id to the name of the content, of all micro-batches."""
-        return {
-            name: digest
-            for part in self.views.values()
-            for name, digest in zip(part.ids, part.digests, strict=False)
-        }
-
-    def groups(self, ids: Sequence[str]) -> NDArray[np.int64] | None:
-        """The number of the group of each item, if any has one; others are alone in theirs."""
-        return group_numbers([self.book[name].group for name in ids])
-
-
-@dataclass(slots=True)
-class _Query:
-    pool: _Part = field(default_factory=_Part)
-    labelled: _Part = field(default_factory=_Part)
-    calibration: Calibration | None = None
-
-    def __getitem__(self, part: Literal["pool", "labelled"]) -> _Part:
-        return self.pool if part == "pool" else self.labelled
-
-
-def _order(key: int | tuple[int, ...]) -> tuple[int, ...]:
-    return (key,) if isinstance(key, int) else key
-
-
-def group_numbers(groups: Sequence[str | None]) -> NDArray[np.int64] | None:
-    """A number for each item's group, the same for the same name; None where nobody has one.
-
-    Example:
-        >>> group_numbers(["a", None, "b", "a", None])
-        array([0, 2, 1, 0, 3])
-    """
-    names = dict.fromkeys(group for group in groups if group is not None)
-    if not names:
-        return None
-    numbers = {name: number for number, name in enumerate(names)}
-    alone = iter(range(len(numbers), len(numbers) + len(groups)))
-    return np.array(
-        [next(alone) if group is None else numbers[group] for group in groups], np.int64
-    )
-
-
 def choose(
     plan: Plan,
     arrays: dict[str, NDArray[Any]],
@@ -468,7 +380,7 @@ def choose(
     return registry.pick(strategy, arrays, seconds=seconds, **settled)
 
 
-def _learnt(query: _Query, notes: Notes) -> tuple[list[str], dict[str, NDArray[Any]]]:
+def _learnt(query: Books, notes: Notes) -> tuple[list[str], dict[str, NDArray[Any]]]:
     ids, arrays = query.labelled.joined()
     _check_count(len(ids), notes.learnt)
     return ids, arrays

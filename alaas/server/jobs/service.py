@@ -114,16 +114,16 @@ class Jobs:
 
         What would be refused when it runs is refused at once.
         """
-        defaults = self._settings.active_learning.strategy
+        defaults, pool = self._settings.active_learning.strategy, None
         if wanted.kind == "push":
             pushed = parse_push(wanted.parameters)
             card = (await self._service.engine_for(pushed)).card
             push.plan(pushed, defaults, wanted.id, card)
-            return replace(wanted, model=wanted.model or card.digest), False
-        asked = parse_parameters(wanted.parameters)
-        card = (await self._service.engine_for(asked)).card
-        query.plan(asked, defaults, wanted.id, card)
-        return replace(wanted, model=wanted.model or card.digest), asked.pool is not None
+        else:
+            asked = parse_parameters(wanted.parameters)
+            card = (await self._service.engine_for(asked)).card
+            pool = query.plan(asked, defaults, wanted.id, card).pool
+        return replace(wanted, model=wanted.model or card.digest), pool is not None
 
     async def page(
         self, caller: str | None, *, limit: int, before: str | None, state: State | None
